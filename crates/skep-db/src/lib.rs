@@ -1,0 +1,26 @@
+//! Connections, transactions and migrations on SQLite and PostgreSQL, with one meaning.
+//!
+//! A transaction is a closure over [`Tx`] that awaits nothing but the database and may be run
+//! again. SQLite runs it on its one writer thread, many to a commit, each in a savepoint of its
+//! own; PostgreSQL runs it on a connection of its pool and repeats it after a serialization
+//! failure. Wake-ups collected by [`Tx::wake`] reach their listeners after the commit.
+//!
+//! Knows nothing of what the tables mean.
+
+mod database;
+mod error;
+pub mod limits;
+mod migrate;
+mod options;
+mod postgres;
+mod sql;
+mod sqlite;
+mod tx;
+mod value;
+
+pub use database::{Db, Engine};
+pub use error::DbError;
+pub use migrate::{SchemaError, SchemaPart, Step, Table};
+pub use options::{BeforeCommit, DbOptions, Location};
+pub use tx::Tx;
+pub use value::{FromValue, Row, Value};

@@ -1,0 +1,18 @@
+//! The limits of this crate, each with its reason.
+
+/// Operations that may wait for the store; beyond it callers wait in line.
+pub const WAITING_OPERATIONS_MAX: usize = 4_096;
+/// Operations in one SQLite commit. Bounds how much one failed commit takes with it.
+pub const COMMIT_OPERATIONS_MAX: usize = 1_024;
+/// Read-only SQLite connections. Two keep both cores of a small machine busy.
+pub const SQLITE_READERS: usize = 2;
+/// How long SQLite waits for another process that holds the file, in milliseconds.
+pub const SQLITE_BUSY_MS: u64 = 5_000;
+/// PostgreSQL connections of one process.
+pub const POSTGRES_CONNECTIONS_MAX: usize = 8;
+/// How long to wait for a PostgreSQL connection, in milliseconds.
+pub const POSTGRES_CONNECT_MS: u64 = 10_000;
+/// How often a transaction is run again after a serialization failure or a deadlock.
+pub const TRANSACTION_TRIES_MAX: u32 = 8;
+/// Rewritten statements kept; the set of statements is fixed, so this is never reached.
+pub const STATEMENT_TEXTS_MAX: usize = 2_048;

@@ -1,0 +1,70 @@
+//! One SQL text for both engines.
+//!
+//! Statements number their parameters `?1…` and are rewritten once to `$1…` for PostgreSQL,
+//! because SQLite numbers `$2, $1` by first appearance and would swap the values silently. Two
+//! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`.
+
+use crate::limits::STATEMENT_TEXTS_MAX;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Rewritten statements by their original text.
+#[derive(Debug, Default)]
+pub(crate) struct Rewriter(Mutex<HashMap<String, Arc<str>>>);
+
+impl Rewriter {
+    /// The PostgreSQL form of `sql`.
+    pub(crate) fn postgres(&self, sql: &str) -> Arc<str> {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(text) = known.get(sql) {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = rewrite(sql).into();
+        if known.len() < STATEMENT_TEXTS_MAX {
+            known.insert(sql.to_owned(), Arc::clone(&text));
+        }
+        text
+    }
+}
+
+fn rewrite(sql: &str) -> String {
+    let sql = sql
+        .replace("/*lock*/", "FOR UPDATE")
+        .replace("/*skip locked*/", "FOR UPDATE SKIP LOCKED");
+    let mut out = String::with_capacity(sql.len());
+    let mut quoted = false;
+    let mut chars = sql.chars().peekable();
+    while let Some(c) = chars.next() {
+        if c == '\'' {
+            quoted = !quoted;
+        }
+        let numbered = chars.peek().is_some_and(char::is_ascii_digit);
+        out.push(if c == '?' && !quoted && numbered {
+            '$'
+        } else {
+            c
+        });
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parameters_become_dollars_outside_quotes_only() {
+        for (sql, expected) in [
+            ("SELECT ?2, ?1", "SELECT $2, $1"),
+            ("SELECT '?1' || ?1", "SELECT '?1' || $1"),
+            ("SELECT x ? y", "SELECT x ? y"),
+            (
+                "SELECT 1 /*skip locked*/",
+                "SELECT 1 FOR UPDATE SKIP LOCKED",
+            ),
+            ("SELECT 1 /*lock*/", "SELECT 1 FOR UPDATE"),
+        ] {
+            assert_eq!(Rewriter::default().postgres(sql).as_ref(), expected);
+        }
+    }
+}

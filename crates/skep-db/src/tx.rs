@@ -1,0 +1,96 @@
+//! One transaction, on either engine.
+
+use crate::database::Engine;
+use crate::value::{Row, Value};
+use crate::{DbError, postgres, sqlite};
+use skep_stdx::SharedClock;
+
+/// A transaction under way. It ends with its closure: `Ok` commits, `Err` leaves no trace.
+pub struct Tx<'c> {
+    pub(crate) connection: Connection<'c>,
+    pub(crate) clock: Option<&'c SharedClock>,
+    pub(crate) now_ms: Option<i64>,
+    pub(crate) wakes: Vec<&'static str>,
+}
+
+pub(crate) enum Connection<'c> {
+    Sqlite(&'c rusqlite::Connection),
+    Postgres(postgres::PgTx<'c>),
+}
+
+impl Tx<'_> {
+    /// Which engine runs this transaction; for the few statements that cannot be one text.
+    pub fn engine(&self) -> Engine {
+        match self.connection {
+            Connection::Sqlite(_) => Engine::Sqlite,
+            Connection::Postgres(_) => Engine::Postgres,
+        }
+    }
+
+    /// The store's time, in milliseconds since the Unix epoch; the same for the whole transaction.
+    pub async fn now_ms(&mut self) -> Result<i64, DbError> {
+        if let Some(now) = self.now_ms {
+            return Ok(now);
+        }
+        let now = match (&self.clock, &self.connection) {
+            (Some(clock), _) => clock.now_ms(),
+            (None, Connection::Sqlite(_)) => skep_stdx::Clock::now_ms(&skep_stdx::SystemClock),
+            (None, Connection::Postgres(_)) => {
+                let sql =
+                    "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+                self.query_one(sql, &[]).await?.get("now")?
+            }
+        };
+        self.now_ms = Some(now);
+        Ok(now)
+    }
+
+    /// Runs a statement; the answer is the number of rows it changed.
+    pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
+            Connection::Postgres(tx) => tx.execute(sql, params).await,
+        }
+    }
+
+    /// Runs a query; the answer is all of its rows, so every query carries a LIMIT of its own
+    /// or reads what is bounded.
+    pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => sqlite::query(connection, sql, params),
+            Connection::Postgres(tx) => tx.query(sql, params).await,
+        }
+    }
+
+    /// Runs a query of at most one row.
+    pub async fn query_opt(&mut self, sql: &str, params: &[Value]) -> Result<Option<Row>, DbError> {
+        Ok(self.query(sql, params).await?.into_iter().next())
+    }
+
+    /// Runs a query of exactly one row.
+    pub async fn query_one(&mut self, sql: &str, params: &[Value]) -> Result<Row, DbError> {
+        self.query_opt(sql, params)
+            .await?
+            .ok_or_else(|| DbError::Column {
+                column: sql.chars().take(40).collect(),
+                found: "no row",
+            })
+    }
+
+    /// Runs several statements without parameters, as a migration does.
+    pub async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
+        match &self.connection {
+            Connection::Sqlite(connection) => connection
+                .execute_batch(sql)
+                .map_err(|e| DbError::statement(sql, e)),
+            Connection::Postgres(tx) => tx.batch(sql).await,
+        }
+    }
+
+    /// Wakes whoever listens to `topic`, after the commit and only then.
+    pub fn wake(&mut self, topic: &'static str) {
+        if !self.wakes.contains(&topic) {
+            self.wakes.push(topic);
+        }
+    }
+}

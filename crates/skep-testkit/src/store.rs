@@ -1,0 +1,150 @@
+//! A fresh SQLite file or a fresh PostgreSQL database for every test.
+//!
+//! PostgreSQL is the private cluster that `cargo xtask test` starts; its address is in
+//! `SKEP_TEST_POSTGRES`. Without it the PostgreSQL half fails rather than being passed over.
+
+use skep_db::{BeforeCommit, Db, DbOptions, Location, SchemaPart};
+use skep_stdx::{Entropy as _, ManualClock, OsEntropy, Secret};
+use std::future::Future;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// The variable that holds the address of the test cluster's maintenance database.
+const POSTGRES_VARIABLE: &str = "SKEP_TEST_POSTGRES";
+
+/// Which engine a test runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Backend {
+    /// A file in a temporary folder.
+    Sqlite,
+    /// A database of its own in the test cluster.
+    Postgres,
+}
+
+/// A store made for one test.
+pub struct TestStore {
+    /// Which engine.
+    pub backend: Backend,
+    /// The store's clock; it moves only when the test moves it.
+    pub clock: ManualClock,
+    location: Location,
+    folder: tempfile::TempDir,
+}
+
+impl TestStore {
+    /// A store without a schema.
+    pub async fn new(backend: Backend) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let location = match backend {
+            Backend::Sqlite => Location::Sqlite(folder.path().join("skep.db")),
+            Backend::Postgres => Location::Postgres(Secret::new(create_database().await?)),
+        };
+        // 2026-01-01T00:00:00Z: any fixed time will do.
+        Ok(Self {
+            backend,
+            clock: ManualClock::at(1_767_225_600_000),
+            location,
+            folder,
+        })
+    }
+
+    /// Opens the store; may be called again, as a restart would.
+    pub async fn open(
+        &self,
+        schema: &[SchemaPart],
+        before_commit: Option<BeforeCommit>,
+    ) -> Result<Db, skep_db::SchemaError> {
+        Db::open(DbOptions {
+            location: self.location.clone(),
+            schema: schema.to_vec(),
+            clock: Some(Arc::new(self.clock.clone())),
+            before_commit,
+        })
+        .await
+    }
+
+    /// A folder that is gone with the store.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The SQLite file, on that engine.
+    pub fn sqlite_file(&self) -> Option<&PathBuf> {
+        match &self.location {
+            Location::Sqlite(path) => Some(path),
+            Location::Postgres(_) => None,
+        }
+    }
+
+    /// The PostgreSQL address, on that engine.
+    pub fn postgres_address(&self) -> Option<&str> {
+        match &self.location {
+            Location::Sqlite(_) => None,
+            Location::Postgres(address) => Some(address.reveal()),
+        }
+    }
+}
+
+async fn create_database() -> anyhow::Result<String> {
+    let cluster = std::env::var(POSTGRES_VARIABLE).map_err(|_| {
+        anyhow::anyhow!("{POSTGRES_VARIABLE} is not set: run the tests with `cargo xtask test`")
+    })?;
+    let (client, connection) = tokio_postgres::connect(&cluster, tokio_postgres::NoTls).await?;
+    let driver = skep_stdx::spawn("test-cluster-connection", connection);
+    let mut random = [0; 8];
+    OsEntropy.fill(&mut random);
+    let name = format!("skep_test_{:016x}", u64::from_le_bytes(random));
+    client
+        .batch_execute(&format!("CREATE DATABASE {name}"))
+        .await?;
+    drop(client);
+    driver.await??;
+    // The later of two `dbname` settings wins, in both forms of address.
+    Ok(match cluster.split_once("://") {
+        Some((scheme, rest)) => {
+            let (authority_and_path, query) = rest
+                .split_once('?')
+                .map_or((rest, String::new()), |(a, q)| (a, format!("?{q}")));
+            let authority = authority_and_path.split('/').next().unwrap_or_default();
+            format!("{scheme}://{authority}/{name}{query}")
+        }
+        None => format!("{cluster} dbname={name}"),
+    })
+}
+
+/// Runs one test on one engine, on a runtime of its own.
+pub fn run_on<F>(backend: Backend, test: impl FnOnce(TestStore) -> F)
+where
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let outcome = match TestStore::new(backend).await {
+                    Ok(store) => test(store).await,
+                    Err(error) => Err(error),
+                };
+                outcome.map_err(|error| std::io::Error::other(format!("{error:?}")))
+            })
+        });
+    #[expect(clippy::panic, reason = "this is how a test fails")]
+    if let Err(error) = runtime {
+        panic!("{error}");
+    }
+}
+
+/// Declares each named `async fn(TestStore) -> anyhow::Result<()>` as a test on both engines.
+#[macro_export]
+macro_rules! on_both_engines {
+    ($($name:ident),+ $(,)?) => {
+        mod sqlite {
+            $(#[test] fn $name() { $crate::run_on($crate::Backend::Sqlite, super::$name); })+
+        }
+        mod postgres {
+            $(#[test] fn $name() { $crate::run_on($crate::Backend::Postgres, super::$name); })+
+        }
+    };
+}

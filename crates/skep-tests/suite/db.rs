@@ -1,0 +1,210 @@
+//! One meaning of a transaction on both engines.
+
+use skep_db::{Db, DbError, SchemaError, SchemaPart, Step, Table, Tx, Value, params};
+use skep_testkit::{TestStore, on_both_engines};
+
+on_both_engines!(
+    a_failed_operation_undoes_itself_only,
+    a_reader_cannot_write,
+    a_wake_follows_its_commit,
+    a_changed_step_stops_the_start,
+    a_newer_database_stops_the_start,
+    parallel_increments_are_all_counted,
+    parameters_keep_their_numbers,
+    the_clock_is_the_stores,
+    values_come_back_as_they_went,
+);
+
+const ACCOUNT: Step = Step {
+    version: 1,
+    intent: "create-account",
+    sqlite: "CREATE TABLE account (name TEXT PRIMARY KEY, sum INTEGER NOT NULL, note BLOB, rate REAL) STRICT",
+    postgres: "CREATE TABLE account (name TEXT PRIMARY KEY, sum BIGINT NOT NULL, note BYTEA, rate DOUBLE PRECISION)",
+};
+const TABLES: &[Table] = &[Table {
+    name: "account",
+    tier: "convenience",
+}];
+const SCHEMA: &[SchemaPart] = &[SchemaPart {
+    owner: "test",
+    tables: TABLES,
+    steps: &[ACCOUNT],
+}];
+
+async fn insert(tx: &mut Tx<'_>, name: &str, sum: i64) -> Result<u64, DbError> {
+    tx.execute(
+        "INSERT INTO account (name, sum) VALUES (?1, ?2)",
+        params![name, sum],
+    )
+    .await
+}
+
+async fn sums(db: &Db) -> anyhow::Result<Vec<(String, i64)>> {
+    let rows = db
+        .read("sums", async |tx: &mut Tx<'_>| {
+            tx.query("SELECT name, sum FROM account ORDER BY name", &[])
+                .await
+        })
+        .await?;
+    rows.iter()
+        .map(|row| Ok((row.get("name")?, row.get("sum")?)))
+        .collect()
+}
+
+async fn a_failed_operation_undoes_itself_only(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let good = db.write("good", async |tx: &mut Tx<'_>| insert(tx, "a", 1).await);
+    let bad = db.write("bad", async |tx: &mut Tx<'_>| {
+        insert(tx, "b", 2).await?;
+        insert(tx, "b", 3).await
+    });
+    let (good, bad) = tokio::join!(good, bad);
+    assert_eq!(good?, 1);
+    assert!(bad.unwrap_err().is_constraint());
+    assert_eq!(sums(&db).await?, [("a".to_owned(), 1)]);
+    Ok(())
+}
+
+async fn a_reader_cannot_write(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let refused = db
+        .read("sneaky", async |tx: &mut Tx<'_>| insert(tx, "a", 1).await)
+        .await;
+    assert!(
+        matches!(refused, Err(DbError::Statement { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(sums(&db).await?, []);
+    Ok(())
+}
+
+async fn a_wake_follows_its_commit(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let mut listener = db.listen("account");
+    db.write("wake", async |tx: &mut Tx<'_>| {
+        tx.wake("account");
+        insert(tx, "a", 1).await
+    })
+    .await?;
+    listener.changed().await?;
+    let failed = db
+        .write("no wake", async |tx: &mut Tx<'_>| {
+            tx.wake("account");
+            insert(tx, "a", 1).await
+        })
+        .await;
+    assert!(failed.is_err());
+    assert!(!listener.has_changed()?, "a failed operation wakes nobody");
+    Ok(())
+}
+
+async fn a_changed_step_stops_the_start(store: TestStore) -> anyhow::Result<()> {
+    drop(store.open(SCHEMA, None).await?);
+    let changed = Step {
+        sqlite: "SELECT 1",
+        postgres: "SELECT 1",
+        ..ACCOUNT
+    };
+    let steps: &'static [Step] = Box::leak(Box::new([changed]));
+    let refused = store
+        .open(&[SchemaPart { steps, ..SCHEMA[0] }], None)
+        .await
+        .err();
+    assert!(
+        matches!(refused, Some(SchemaError::Changed { version: 1, .. })),
+        "{refused:?}"
+    );
+    assert!(
+        store.open(SCHEMA, None).await.is_ok(),
+        "the right text still opens it"
+    );
+    Ok(())
+}
+
+async fn a_newer_database_stops_the_start(store: TestStore) -> anyhow::Result<()> {
+    drop(store.open(SCHEMA, None).await?);
+    let refused = store
+        .open(
+            &[SchemaPart {
+                steps: &[],
+                ..SCHEMA[0]
+            }],
+            None,
+        )
+        .await
+        .err();
+    assert!(
+        matches!(refused, Some(SchemaError::Newer { version: 1, .. })),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
+async fn parallel_increments_are_all_counted(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    db.write("account", async |tx: &mut Tx<'_>| insert(tx, "a", 0).await)
+        .await?;
+    let tasks: Vec<_> = (0..40)
+        .map(|_| {
+            let db = db.clone();
+            skep_stdx::spawn("increment", async move {
+                db.write("increment", async |tx: &mut Tx<'_>| {
+                    let sql = "SELECT sum FROM account WHERE name = ?1 /*lock*/";
+                    let sum: i64 = tx.query_one(sql, params!["a"]).await?.get("sum")?;
+                    let sql = "UPDATE account SET sum = ?2 WHERE name = ?1";
+                    tx.execute(sql, params!["a", sum + 1]).await
+                })
+                .await
+            })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(task.await??, 1);
+    }
+    assert_eq!(sums(&db).await?, [("a".to_owned(), 40)]);
+    Ok(())
+}
+
+async fn parameters_keep_their_numbers(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let row = db
+        .read("numbers", async |tx: &mut Tx<'_>| {
+            let sql = "SELECT CAST(?3 AS TEXT) AS c, CAST(?1 AS TEXT) AS a, CAST(?2 AS TEXT) AS b";
+            tx.query_one(sql, params!["one", "two", "three"]).await
+        })
+        .await?;
+    let read = |name| row.get::<String>(name);
+    assert_eq!(
+        (read("a")?, read("b")?, read("c")?),
+        ("one".into(), "two".into(), "three".into())
+    );
+    Ok(())
+}
+
+async fn the_clock_is_the_stores(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    store.clock.set_ms(12_345);
+    let now = db
+        .read("now", async |tx: &mut Tx<'_>| tx.now_ms().await)
+        .await?;
+    assert_eq!(now, 12_345);
+    Ok(())
+}
+
+async fn values_come_back_as_they_went(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let row = db
+        .write("values", async |tx: &mut Tx<'_>| {
+            let sql = "INSERT INTO account (name, sum, note, rate) VALUES (?1, ?2, ?3, ?4) RETURNING name, sum, note, rate";
+            tx.query_one(sql, params!["ü\u{1F41D}", i64::MIN, &[0_u8, 255][..], 0.1]).await
+        })
+        .await?;
+    let expected = [
+        Value::Text("ü\u{1F41D}".to_owned()),
+        Value::Int(i64::MIN),
+        Value::Bytes(vec![0, 255]),
+        Value::Real(0.1),
+    ];
+    assert_eq!(row.values(), expected);
+    Ok(())
+}

@@ -1,0 +1,22 @@
+//! The vocabulary: typed identifiers, units, states and the result contract.
+//!
+//! Knows no IO and nothing asynchronous. Every other crate speaks in these words, and a word has
+//! one spelling: the string forms here are what the database, the API and the ledger hold.
+
+pub mod contract;
+pub mod failure;
+pub mod id;
+pub mod money;
+pub mod policy;
+pub mod state;
+mod text_enum;
+pub mod verdict;
+
+pub use contract::{ContractStatus, ResultContract};
+pub use failure::FailureClass;
+pub use id::{AttemptId, BudgetId, CallId, EventId, Fence, JobId, KeyId, NodeId};
+pub use money::{MicroUsd, TokenCounts};
+pub use policy::{Gate, JobKind, Purpose, Role, Tier};
+pub use state::{AttemptState, DeliveryState, IllegalTransition, JobState, LandingState};
+pub use text_enum::UnknownWord;
+pub use verdict::{Finding, FindingOutcome, Verdict};

@@ -1,0 +1,665 @@
+//! What a gateway must know of a Messages request before it forwards the body untouched.
+//!
+//! One pass over the bytes; no document is built and nothing is copied but a few short strings.
+//! Invariant: two readers of one body cannot disagree about it. Duplicate keys where something is
+//! read, wrong types, trailing bytes and nesting beyond the parser's 128 levels are errors, so a
+//! body that the upstream might understand differently is never forwarded.
+//!
+//! Fields: the vendor's API reference, "Create a Message", with its beta parameters.
+
+use crate::limits::MODEL_NAME_BYTES_MAX;
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::value::RawValue;
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::ops::Range;
+
+/// The head of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RequestHead {
+    /// The model that is asked for.
+    pub model: String,
+    /// Where the model's string literal stands in the body, quotes included; for [`rewrite_model`].
+    pub model_span: Range<usize>,
+    /// Whether the answer is to be an event stream.
+    pub stream: bool,
+    /// The cap on output tokens; a count request has none.
+    pub max_tokens: Option<i64>,
+    /// Inline images. A small file can cost thousands of tokens, so each needs an allowance of its own.
+    pub inline_images: u32,
+    /// Everything whose cost the bytes of the body do not bound, without repetition.
+    pub unbounded: BTreeSet<Unbounded>,
+    /// The `service_tier` that is asked for; it may change the price.
+    pub service_tier: Option<String>,
+    /// The `speed` that is asked for; it may change the price.
+    pub speed: Option<String>,
+    /// The `inference_geo` that is asked for; it may change the price.
+    pub inference_geo: Option<String>,
+}
+
+/// A part of a request whose cost the bytes of the body do not bound.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Unbounded {
+    /// An image or document that the vendor fetches.
+    UrlSource,
+    /// A file stored at the vendor.
+    StoredFile,
+    /// An inline PDF: each page is read as text and as an image, and pages may share their bytes.
+    Pdf,
+    /// A source of a type that is not known here.
+    UnknownSource(String),
+    /// A tool that runs at the vendor, by its type: fees of its own and inner model turns.
+    ServerTool(String),
+    /// Tools of remote servers, called from the vendor's side.
+    McpServers,
+    /// A container at the vendor.
+    Container,
+    /// A summary written by the vendor, which is a model call of its own.
+    Compaction,
+    /// Other models that may answer instead.
+    Fallbacks,
+    /// History that is stored at the vendor.
+    Thread,
+}
+
+impl Unbounded {
+    /// Whether the model's context window still bounds the input: the part adds input to this one
+    /// model call and nothing else.
+    pub const fn is_within_context_window(&self) -> bool {
+        match self {
+            Self::UrlSource | Self::StoredFile | Self::Pdf | Self::Thread => true,
+            Self::UnknownSource(_)
+            | Self::ServerTool(_)
+            | Self::McpServers
+            | Self::Container
+            | Self::Compaction
+            | Self::Fallbacks => false,
+        }
+    }
+}
+
+impl fmt::Display for Unbounded {
+    /// Completes "the request holds …".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::UrlSource => f.write_str("a source given by URL"),
+            Self::StoredFile => f.write_str("a file stored at the provider"),
+            Self::Pdf => f.write_str("a PDF document"),
+            Self::UnknownSource(kind) => write!(f, "a source of the unknown type `{kind}`"),
+            Self::ServerTool(kind) => write!(f, "the provider-side tool `{kind}`"),
+            Self::McpServers => f.write_str("`mcp_servers`"),
+            Self::Container => f.write_str("a `container`"),
+            Self::Compaction => f.write_str("provider-side compaction"),
+            Self::Fallbacks => f.write_str("`fallbacks` to other models"),
+            Self::Thread => f.write_str("a `thread` stored at the provider"),
+        }
+    }
+}
+
+/// Why a body is not a request that can be forwarded.
+#[derive(Debug, thiserror::Error)]
+pub enum RequestHeadError {
+    /// Not JSON, not an object, a wrong type, a duplicate key, or nested too deeply.
+    #[error("request body is malformed")]
+    Malformed(#[source] serde_json::Error),
+    /// There is no `model`.
+    #[error("request body has no `model`")]
+    NoModel,
+    /// The `model` is empty or longer than any model's name.
+    #[error("`model` is empty or longer than {max} bytes")]
+    ModelName {
+        /// The limit in bytes.
+        max: usize,
+    },
+}
+
+/// Reads the head of the Messages request `body`.
+///
+/// # Errors
+/// The body is no object of the expected types, or names no model.
+pub fn read_head(body: &[u8]) -> Result<RequestHead, RequestHeadError> {
+    let mut facts = Facts::default();
+    let mut deserializer = serde_json::Deserializer::from_slice(body);
+    let root = Root {
+        body,
+        facts: &mut facts,
+    };
+    deserializer
+        .deserialize_map(root)
+        .and_then(|()| deserializer.end())
+        .map_err(RequestHeadError::Malformed)?;
+    let (model, model_span) = facts.model.ok_or(RequestHeadError::NoModel)?;
+    if model.is_empty() || model.len() > MODEL_NAME_BYTES_MAX {
+        return Err(RequestHeadError::ModelName {
+            max: MODEL_NAME_BYTES_MAX,
+        });
+    }
+    Ok(RequestHead {
+        model,
+        model_span,
+        stream: facts.stream,
+        max_tokens: facts.max_tokens,
+        inline_images: facts.inline_images,
+        unbounded: facts.unbounded,
+        service_tier: facts.service_tier,
+        speed: facts.speed,
+        inference_geo: facts.inference_geo,
+    })
+}
+
+/// `body` with the string literal at `span` (as in [`RequestHead::model_span`]) replaced by `new`;
+/// every other byte stays.
+pub fn rewrite_model(body: &[u8], span: Range<usize>, new: &str) -> Vec<u8> {
+    let literal = serde_json::Value::from(new).to_string();
+    let mut rewritten = Vec::with_capacity(body.len() - span.len() + literal.len());
+    rewritten.extend_from_slice(&body[..span.start]);
+    rewritten.extend_from_slice(literal.as_bytes());
+    rewritten.extend_from_slice(&body[span.end..]);
+    rewritten
+}
+
+#[derive(Default)]
+struct Facts {
+    model: Option<(String, Range<usize>)>,
+    stream: bool,
+    max_tokens: Option<i64>,
+    inline_images: u32,
+    unbounded: BTreeSet<Unbounded>,
+    service_tier: Option<String>,
+    speed: Option<String>,
+    inference_geo: Option<String>,
+}
+
+/// The outermost object.
+struct Root<'a, 'de> {
+    body: &'de [u8],
+    facts: &'a mut Facts,
+}
+
+impl<'de> Visitor<'de> for Root<'_, 'de> {
+    type Value = ();
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let Self { body, facts } = self;
+        let mut seen = BTreeSet::new();
+        while let Some(key) = map.next_key::<String>()? {
+            match key.as_str() {
+                "model" => facts.model = Some(model_at(body, map.next_value()?)?),
+                "stream" => facts.stream = map.next_value()?,
+                "max_tokens" => facts.max_tokens = Some(not_negative(map.next_value()?)?),
+                "service_tier" => facts.service_tier = map.next_value()?,
+                "speed" => facts.speed = map.next_value()?,
+                "inference_geo" => facts.inference_geo = map.next_value()?,
+                other => {
+                    let place = Place::of_root_key(other);
+                    let value = map.next_value_seed(Walk { place, facts })?;
+                    if value.is_something() {
+                        facts.unbounded.extend(unbounded_field(other));
+                    }
+                }
+            }
+            if !seen.insert(key) {
+                return Err(A::Error::custom("an object has a key twice"));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn model_at<E: serde::de::Error>(
+    body: &[u8],
+    raw: &RawValue,
+) -> Result<(String, Range<usize>), E> {
+    let name = serde_json::from_str::<String>(raw.get())
+        .map_err(|_| E::custom("`model` is not a string"))?;
+    // `raw` borrows from `body`, so the difference of their addresses is its offset.
+    let start = raw.get().as_ptr().addr() - body.as_ptr().addr();
+    Ok((name, start..start + raw.get().len()))
+}
+
+fn not_negative<E: serde::de::Error>(tokens: i64) -> Result<i64, E> {
+    if tokens < 0 {
+        return Err(E::custom("`max_tokens` is negative"));
+    }
+    Ok(tokens)
+}
+
+/// Fields of the request that by being there make its cost unbounded.
+fn unbounded_field(key: &str) -> Option<Unbounded> {
+    match key {
+        "mcp_servers" => Some(Unbounded::McpServers),
+        "container" => Some(Unbounded::Container),
+        "compaction" => Some(Unbounded::Compaction),
+        "fallbacks" | "fallback_credit_token" => Some(Unbounded::Fallbacks),
+        "thread" => Some(Unbounded::Thread),
+        _ => None,
+    }
+}
+
+/// Where in the request a value stands; decides what is read of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    /// `messages`: an array of messages.
+    Messages,
+    Message,
+    /// `system` or `content`: text, or an array of blocks.
+    Content,
+    Block,
+    Source,
+    /// `tools`: an array of tools.
+    Tools,
+    Tool,
+    /// `context_management`, and its `edits`.
+    ContextManagement,
+    Edits,
+    Edit,
+    /// Anything else. Walked for its nesting alone.
+    Opaque,
+}
+
+impl Place {
+    fn of_root_key(key: &str) -> Self {
+        match key {
+            "messages" => Self::Messages,
+            "system" => Self::Content,
+            "tools" => Self::Tools,
+            "context_management" => Self::ContextManagement,
+            _ => Self::Opaque,
+        }
+    }
+
+    /// The place of an array's elements.
+    const fn element(self) -> Self {
+        match self {
+            Self::Messages => Self::Message,
+            Self::Content => Self::Block,
+            Self::Tools => Self::Tool,
+            Self::Edits => Self::Edit,
+            Self::Message
+            | Self::Block
+            | Self::Source
+            | Self::Tool
+            | Self::ContextManagement
+            | Self::Edit
+            | Self::Opaque => Self::Opaque,
+        }
+    }
+
+    /// The place of the value under `key`.
+    fn field(self, key: &str) -> Self {
+        match (self, key) {
+            (Self::Message | Self::Block | Self::Source, "content") => Self::Content,
+            (Self::Block, "source") => Self::Source,
+            (Self::ContextManagement, "edits") => Self::Edits,
+            // A tool result may hold one block where it usually holds an array.
+            (Self::Content, "source") => Self::Source,
+            (Self::Content, "content") => Self::Content,
+            _ => Self::Opaque,
+        }
+    }
+
+    /// Whether an object at this place is read, so that its keys must be unique.
+    const fn is_read(self) -> bool {
+        !matches!(self, Self::Opaque)
+    }
+}
+
+/// What a walked value was.
+enum Shape<'de> {
+    /// `null`, `false`, an empty array or an empty object.
+    Nothing,
+    Text(Cow<'de, str>),
+    Something,
+}
+
+impl Shape<'_> {
+    const fn is_something(&self) -> bool {
+        !matches!(self, Self::Nothing)
+    }
+
+    const fn of(something: bool) -> Self {
+        if something {
+            Self::Something
+        } else {
+            Self::Nothing
+        }
+    }
+}
+
+struct Walk<'a> {
+    place: Place,
+    facts: &'a mut Facts,
+}
+
+impl<'de> DeserializeSeed<'de> for Walk<'_> {
+    type Value = Shape<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Shape<'de>, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Walk<'_> {
+    type Value = Shape<'de>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a JSON value")
+    }
+
+    fn visit_unit<E>(self) -> Result<Shape<'de>, E> {
+        Ok(Shape::Nothing)
+    }
+
+    fn visit_bool<E>(self, value: bool) -> Result<Shape<'de>, E> {
+        Ok(Shape::of(value))
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Shape<'de>, E> {
+        Ok(Shape::Something)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Shape<'de>, E> {
+        Ok(Shape::Something)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Shape<'de>, E> {
+        Ok(Shape::Something)
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Shape<'de>, E> {
+        Ok(Shape::Text(Cow::Borrowed(text)))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Shape<'de>, E> {
+        Ok(Shape::Text(Cow::Owned(text.to_owned())))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Shape<'de>, A::Error> {
+        let place = self.place.element();
+        let mut any = false;
+        while seq
+            .next_element_seed(Walk {
+                place,
+                facts: &mut *self.facts,
+            })?
+            .is_some()
+        {
+            any = true;
+        }
+        Ok(Shape::of(any))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Shape<'de>, A::Error> {
+        let Self { place, facts } = self;
+        let mut seen = BTreeSet::new();
+        let mut any = false;
+        let mut object = ReadObject::default();
+        while let Some(key) = map.next_key_seed(Key)? {
+            any = true;
+            let value = map.next_value_seed(Walk {
+                place: place.field(&key),
+                facts: &mut *facts,
+            })?;
+            if !place.is_read() {
+                continue;
+            }
+            match (key.as_ref(), value) {
+                ("type", Shape::Text(text)) => object.kind = Some(text),
+                ("type", _) => return Err(A::Error::custom("a `type` is not a string")),
+                ("media_type", Shape::Text(text)) => object.media_type = Some(text),
+                ("file_id", value) => object.has_file = value.is_something(),
+                _ => {}
+            }
+            if !seen.insert(key) {
+                return Err(A::Error::custom("an object has a key twice"));
+            }
+        }
+        object.note(place, facts);
+        Ok(Shape::of(any))
+    }
+}
+
+/// A key, borrowed from the body unless it holds escapes.
+struct Key;
+
+impl<'de> DeserializeSeed<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Key {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a key")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+/// What is read of an object, whatever the order of its keys.
+#[derive(Default)]
+struct ReadObject<'de> {
+    kind: Option<Cow<'de, str>>,
+    media_type: Option<Cow<'de, str>>,
+    has_file: bool,
+}
+
+impl ReadObject<'_> {
+    fn note(&self, place: Place, facts: &mut Facts) {
+        let kind = self.kind.as_deref();
+        match place {
+            Place::Block | Place::Content => self.note_block(facts),
+            Place::Source => self.note_source(facts),
+            Place::Tool => {
+                if let Some(kind) = kind.filter(|kind| !runs_at_the_client(kind)) {
+                    let tool = Unbounded::ServerTool(short(kind));
+                    facts.unbounded.insert(tool);
+                }
+            }
+            Place::Edit => {
+                if kind.is_some_and(|kind| kind.starts_with("compact")) {
+                    facts.unbounded.insert(Unbounded::Compaction);
+                }
+            }
+            Place::Messages
+            | Place::Message
+            | Place::Tools
+            | Place::ContextManagement
+            | Place::Edits
+            | Place::Opaque => {}
+        }
+    }
+
+    fn note_block(&self, facts: &mut Facts) {
+        match self.kind.as_deref() {
+            Some("image") => facts.inline_images = facts.inline_images.saturating_add(1),
+            Some("container_upload") => {
+                facts.unbounded.insert(Unbounded::Container);
+            }
+            _ => {}
+        }
+        if self.has_file {
+            facts.unbounded.insert(Unbounded::StoredFile);
+        }
+    }
+
+    fn note_source(&self, facts: &mut Facts) {
+        let media_type = self.media_type.as_deref().unwrap_or_default();
+        let unbounded = match self.kind.as_deref().unwrap_or_default() {
+            "base64" if media_type == "application/pdf" => Unbounded::Pdf,
+            "base64" if media_type.starts_with("image/") => return,
+            "text" | "content" => return,
+            "url" => Unbounded::UrlSource,
+            "file" => Unbounded::StoredFile,
+            other => Unbounded::UnknownSource(short(other)),
+        };
+        facts.unbounded.insert(unbounded);
+    }
+}
+
+/// Tool types that the client runs itself; their whole cost is tokens in the body.
+fn runs_at_the_client(kind: &str) -> bool {
+    const CLIENT_TOOLS: [&str; 4] = ["bash_", "text_editor_", "computer_", "memory_"];
+    kind == "custom" || CLIENT_TOOLS.iter().any(|prefix| kind.starts_with(prefix))
+}
+
+/// A type's name at a length fit for an error.
+fn short(kind: &str) -> String {
+    const SHOWN_BYTES_MAX: usize = 64;
+    kind[..kind.floor_char_boundary(SHOWN_BYTES_MAX)].to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(body: &str) -> RequestHead {
+        read_head(body.as_bytes()).unwrap_or_else(|error| panic!("{body}: {error:?}"))
+    }
+
+    #[test]
+    fn the_head_is_read_whatever_the_order_and_spacing() {
+        let body = "{ \"messages\" : [], \"max_tokens\":7,\n\"stream\" : true, \"m\\u006fdel\" :\t\"stub\\u002dlarge\" }";
+        let head = head(body);
+        assert_eq!(head.model, "stub-large");
+        assert_eq!(&body[head.model_span.clone()], "\"stub\\u002dlarge\"");
+        assert!(head.stream);
+        assert_eq!(head.max_tokens, Some(7));
+        assert!(head.unbounded.is_empty());
+        let rewritten = rewrite_model(body.as_bytes(), head.model_span.clone(), "new \"name\"");
+        let rewritten = String::from_utf8(rewritten).unwrap();
+        assert_eq!(
+            rewritten,
+            body.replace("\"stub\\u002dlarge\"", "\"new \\\"name\\\"\"")
+        );
+        assert_eq!(read_head(rewritten.as_bytes()).unwrap().model, "new \"name\"");
+    }
+
+    #[test]
+    fn what_prices_depend_on_is_read() {
+        let head = head(
+            r#"{"model":"m","service_tier":"auto","speed":"fast","inference_geo":"us","stream":false}"#,
+        );
+        assert_eq!(head.service_tier.as_deref(), Some("auto"));
+        assert_eq!(head.speed.as_deref(), Some("fast"));
+        assert_eq!(head.inference_geo.as_deref(), Some("us"));
+        assert_eq!((head.stream, head.max_tokens), (false, None));
+    }
+
+    fn check_unbounded(fields: &str, expected: &[Unbounded], images: u32) {
+        let body = format!(r#"{{"model":"m",{fields}}}"#);
+        let head = head(&body);
+        let found: Vec<_> = head.unbounded.into_iter().collect();
+        assert_eq!(found, expected, "{fields}");
+        assert_eq!(head.inline_images, images, "{fields}");
+    }
+
+    fn in_a_message(block: &str) -> String {
+        format!(r#""messages":[{{"role":"user","content":[{block}]}}]"#)
+    }
+
+    #[test]
+    fn what_the_bytes_do_not_bound_is_named() {
+        use Unbounded::*;
+        let check = |block: &str, expected: &[Unbounded], images: u32| {
+            check_unbounded(&in_a_message(block), expected, images);
+            let nested = format!(r#"{{"content":[{block}],"type":"tool_result","tool_use_id":"t"}}"#);
+            check_unbounded(&in_a_message(&nested), expected, images);
+        };
+        check(r#"{"type":"text","text":"source url file"}"#, &[], 0);
+        check(r#"{"type":"image","source":{"type":"base64","media_type":"image/png","data":"AA=="}}"#, &[], 1);
+        check(r#"{"source":{"url":"http://x","type":"url"},"type":"image"}"#, &[UrlSource], 1);
+        check(r#"{"type":"document","source":{"type":"url","url":"http://x"}}"#, &[UrlSource], 0);
+        check(r#"{"type":"document","source":{"type":"file","file_id":"f"}}"#, &[StoredFile], 0);
+        check(r#"{"type":"document","source":{"type":"text","media_type":"text/plain","data":"x"}}"#, &[], 0);
+        check(r#"{"type":"document","source":{"data":"x","media_type":"application/pdf","type":"base64"}}"#, &[Pdf], 0);
+        check(
+            r#"{"type":"document","source":{"type":"content","content":[{"type":"image","source":{"type":"url","url":"x"}}]}}"#,
+            &[UrlSource],
+            1,
+        );
+        check(r#"{"type":"document","source":{"type":"new"}}"#, &[UnknownSource("new".into())], 0);
+        check(r#"{"type":"container_upload","file_id":"f"}"#, &[StoredFile, Container], 0);
+        check(r#"{"type":"tool_use","id":"1","name":"n","input":{"type":"image","source":{"type":"url"}}}"#, &[], 0);
+    }
+
+    #[test]
+    fn fields_and_tools_at_the_vendor_are_named() {
+        use Unbounded::*;
+        check_unbounded(r#""tools":[{"name":"a","input_schema":{"type":"object"}},{"type":"custom","name":"b"},{"type":"bash_20250124","name":"bash"}]"#, &[], 0);
+        check_unbounded(r#""tools":[{"name":"s","type":"web_search_20250305"},{"type":"code_execution_20250825","name":"c"}]"#,
+            &[ServerTool("code_execution_20250825".into()), ServerTool("web_search_20250305".into())], 0);
+        check_unbounded(r#""tools":[{"type":"mcp_toolset"}],"mcp_servers":[{"type":"url"}]"#, &[ServerTool("mcp_toolset".into()), McpServers], 0);
+        check_unbounded(r#""mcp_servers":[],"container":null,"fallbacks":[]"#, &[], 0);
+        check_unbounded(r#""container":"c_1""#, &[Container], 0);
+        check_unbounded(r#""container":{"skills":[]}"#, &[Container], 0);
+        check_unbounded(r#""fallbacks":[{"model":"other"}],"thread":{"id":"t"},"compaction":{"type":"auto"}"#, &[Compaction, Fallbacks, Thread], 0);
+        check_unbounded(r#""context_management":{"edits":[{"type":"clear_tool_uses_20250919"}]}"#, &[], 0);
+        check_unbounded(r#""context_management":{"edits":[{"trigger":{"type":"x"},"type":"compact_20260112"}]}"#, &[Compaction], 0);
+        check_unbounded(r#""system":[{"type":"text","text":"x"}],"unknown_field":{"type":7,"type":8}"#, &[], 0);
+        assert!(UrlSource.is_within_context_window());
+        assert!(!ServerTool("web_search".into()).is_within_context_window());
+    }
+
+    #[test]
+    fn bodies_that_two_readers_might_read_differently_are_refused() {
+        let deep = |n: usize| format!(r#"{{"model":"m","x":{}1{}}}"#, "[".repeat(n), "]".repeat(n));
+        assert!(read_head(deep(100).as_bytes()).is_ok());
+        for body in [
+            "",
+            "null",
+            "[]",
+            "\"model\"",
+            "{",
+            r#"{"model":"m"} {}"#,
+            r#"{"model":"m",}"#,
+            "\u{feff}{\"model\":\"m\"}",
+            r#"{"model":"m","model":"n"}"#,
+            r#"{"model":"m","mod\u0065l":"n"}"#,
+            r#"{"model":"m","stream":true,"stream":false}"#,
+            r#"{"model":"m","max_tokens":1,"max_tokens":2}"#,
+            r#"{"model":"m","tools":[],"tools":[]}"#,
+            r#"{"model":"m","other":1,"other":2}"#,
+            r#"{"model":7}"#,
+            r#"{"model":null}"#,
+            r#"{"model":["m"]}"#,
+            r#"{"model":"m","stream":"true"}"#,
+            r#"{"model":"m","stream":null}"#,
+            r#"{"model":"m","max_tokens":"7"}"#,
+            r#"{"model":"m","max_tokens":7.5}"#,
+            r#"{"model":"m","max_tokens":-1}"#,
+            r#"{"model":"m","max_tokens":99999999999999999999}"#,
+            r#"{"model":"m","speed":1}"#,
+            r#"{"model":"m","tools":[{"type":"custom","type":"web_search_1"}]}"#,
+            r#"{"model":"m","tools":[{"type":["web_search_1"]}]}"#,
+            &deep(1_000),
+            &deep(1_000_000),
+        ] {
+            let shown = &body[..body.len().min(80)];
+            let found = read_head(body.as_bytes());
+            assert!(matches!(found, Err(RequestHeadError::Malformed(_))), "{shown}: {found:?}");
+        }
+        assert!(matches!(read_head(b"{\"model\":\"\xff\"}"), Err(RequestHeadError::Malformed(_))));
+        assert!(matches!(read_head(b"{}"), Err(RequestHeadError::NoModel)));
+        for name in [String::new(), "m".repeat(MODEL_NAME_BYTES_MAX + 1)] {
+            let body = format!(r#"{{"model":"{name}"}}"#);
+            let found = read_head(body.as_bytes());
+            assert!(matches!(found, Err(RequestHeadError::ModelName { .. })), "{found:?}");
+        }
+    }
+}

@@ -1,0 +1,105 @@
+//! The command line of `cargo xtask`: a command, its words, and two flags that all commands share.
+
+use std::fmt;
+
+/// What was asked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Options {
+    /// The command's name; `help` when there is none.
+    pub(crate) command: String,
+    /// What follows the command, as the name of a measurement.
+    pub(crate) words: Vec<String>,
+    /// Only what fits in a minute once everything is built.
+    pub(crate) quick: bool,
+    /// One JSON document on stdout instead of a table.
+    pub(crate) json: bool,
+}
+
+/// A command line that makes no sense; nothing was done.
+#[derive(Debug)]
+pub(crate) struct Usage {
+    message: String,
+    hint: String,
+}
+
+impl Options {
+    /// Reads the arguments after the program's name.
+    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
+        let (mut words, mut quick, mut json) = (Vec::new(), false, false);
+        for argument in arguments {
+            match argument.as_str() {
+                "--quick" => quick = true,
+                "--json" => json = true,
+                "--help" | "-h" => words.insert(0, "help".to_owned()),
+                flag if flag.starts_with('-') => {
+                    return Err(Usage::unknown("flag", flag, ["--quick", "--json"].into_iter()));
+                }
+                _ => words.push(argument),
+            }
+        }
+        let command = if words.is_empty() {
+            "help".to_owned()
+        } else {
+            words.remove(0)
+        };
+        Ok(Self {
+            command,
+            words,
+            quick,
+            json,
+        })
+    }
+}
+
+impl Usage {
+    /// A `noun` that is none of the `known` ones.
+    pub(crate) fn unknown<'a>(
+        noun: &str,
+        word: &str,
+        known: impl Iterator<Item = &'a str>,
+    ) -> Self {
+        Self {
+            message: format!("unknown {noun} `{word}`"),
+            hint: format!("there is: {}", known.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// What to do about it.
+    pub(crate) fn hint(&self) -> &str {
+        &self.hint
+    }
+}
+
+impl fmt::Display for Usage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Options, Usage> {
+        Options::parse(line.split_whitespace().map(str::to_owned))
+    }
+
+    #[test]
+    fn flags_stand_anywhere() {
+        let options = parse("--json bench house --quick").unwrap();
+        assert_eq!(options.command, "bench");
+        assert_eq!(options.words, ["house"]);
+        assert!(options.quick && options.json);
+        assert_eq!(parse("").unwrap().command, "help");
+        assert_eq!(parse("test --help").unwrap().command, "help");
+    }
+
+    #[test]
+    fn an_unknown_flag_names_the_known_ones() {
+        let usage = parse("tidy --fast").unwrap_err();
+        assert_eq!(usage.to_string(), "unknown flag `--fast`");
+        assert_eq!(usage.hint(), "there is: --quick, --json");
+    }
+}
