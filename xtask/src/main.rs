@@ -22,6 +22,8 @@ use std::process::ExitCode;
 struct Command {
     name: &'static str,
     about: &'static str,
+    /// How many words it takes after its name.
+    words: usize,
     run: fn(&Options) -> Result<Report>,
 }
 
@@ -29,48 +31,56 @@ struct Command {
 const COMMANDS: &[Command] = &[
     Command {
         name: "tidy",
-        about: "the house rules, in seconds and without compiling the product",
+        about: "the house rules; --quick leaves out what needs the product built",
+        words: 0,
         run: tidy::run,
     },
     Command {
         name: "test",
         about: "everything a change has to pass, with its own PostgreSQL",
+        words: 0,
         run: test::run,
     },
     Command {
         name: "bench",
         about: "one measurement by name, written to docs/benchmarks/NAME.md",
+        words: 1,
         run: bench::run,
     },
 ];
 
 fn main() -> ExitCode {
-    let options = match Options::parse(std::env::args().skip(1)) {
-        Ok(options) => options,
-        Err(usage) => return fail(false, &usage.into()),
-    };
-    let outcome = match options.command.as_str() {
-        "help" => {
-            report::print_text(&help());
-            return ExitCode::SUCCESS;
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let json = arguments.iter().any(|argument| argument == "--json");
+    match Options::parse(arguments.into_iter())
+        .map_err(Into::into)
+        .and_then(|o| run(&o))
+    {
+        Ok(ok) => ExitCode::from(u8::from(!ok)),
+        Err(error) => {
+            report::print_error(json, &error);
+            ExitCode::from(2)
         }
-        name => match COMMANDS.iter().find(|command| command.name == name) {
-            Some(command) => (command.run)(&options),
-            None => Err(Usage::unknown("command", name, COMMANDS.iter().map(|c| c.name)).into()),
-        },
-    };
-    match outcome {
-        Ok(report) => {
-            report.print(options.json);
-            ExitCode::from(u8::from(!report.ok))
-        }
-        Err(error) => fail(options.json, &error),
     }
 }
 
-fn fail(json: bool, error: &anyhow::Error) -> ExitCode {
-    report::print_error(json, error);
-    ExitCode::from(2)
+/// Runs what was asked for and says whether all is well.
+fn run(options: &Options) -> Result<bool> {
+    if options.command == "help" {
+        report::print_text(&help());
+        return Ok(true);
+    }
+    let known = COMMANDS.iter().map(|command| command.name);
+    let command = COMMANDS
+        .iter()
+        .find(|command| command.name == options.command)
+        .ok_or_else(|| Usage::unknown("command", &options.command, known))?;
+    if let Some(word) = options.words.get(command.words) {
+        return Err(Usage::surplus(command.name, word).into());
+    }
+    let report = (command.run)(options)?;
+    report.print(options.json);
+    Ok(report.ok)
 }
 
 fn help() -> String {
@@ -79,10 +89,11 @@ fn help() -> String {
          --json   one JSON document on stdout\n\n",
     );
     for command in COMMANDS {
-        text.push_str(&format!("  {:<8} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:<12} {}\n", command.name, command.about));
     }
     for bench in bench::BENCHES {
-        text.push_str(&format!("  bench {:<8} {}\n", bench.name, bench.about));
+        let name = format!("bench {}", bench.name);
+        text.push_str(&format!("  {name:<12} {}\n", bench.about));
     }
     text
 }

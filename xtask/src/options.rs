@@ -32,7 +32,11 @@ impl Options {
                 "--json" => json = true,
                 "--help" | "-h" => words.insert(0, "help".to_owned()),
                 flag if flag.starts_with('-') => {
-                    return Err(Usage::unknown("flag", flag, ["--quick", "--json"].into_iter()));
+                    return Err(Usage::unknown(
+                        "flag",
+                        flag,
+                        ["--quick", "--json"].into_iter(),
+                    ));
                 }
                 _ => words.push(argument),
             }
@@ -61,6 +65,22 @@ impl Usage {
         Self {
             message: format!("unknown {noun} `{word}`"),
             hint: format!("there is: {}", known.collect::<Vec<_>>().join(", ")),
+        }
+    }
+
+    /// A `noun` that has to be named and is not.
+    pub(crate) fn missing<'a>(noun: &str, known: impl Iterator<Item = &'a str>) -> Self {
+        Self {
+            message: format!("no {noun} is named"),
+            ..Self::unknown(noun, "", known)
+        }
+    }
+
+    /// A word that the command has no use for.
+    pub(crate) fn surplus(command: &str, word: &str) -> Self {
+        Self {
+            message: format!("`{command}` has no use for `{word}`"),
+            hint: "see `cargo xtask help`".to_owned(),
         }
     }
 

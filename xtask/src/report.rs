@@ -203,10 +203,17 @@ mod tests {
     #[test]
     fn the_document_has_every_key() {
         let row = serde_json::to_value(Row::step("tidy", 0.5, Err("3 findings".into()))).unwrap();
-        let keys: Vec<&str> = row.as_object().unwrap().keys().map(String::as_str).collect();
+        let keys: Vec<&str> = row
+            .as_object()
+            .unwrap()
+            .keys()
+            .map(String::as_str)
+            .collect();
         assert_eq!(
             keys,
-            ["name", "value", "unit", "target", "peer", "ratio", "ok", "note"]
+            [
+                "name", "value", "unit", "target", "peer", "ratio", "ok", "note"
+            ]
         );
         assert_eq!(row["ok"], false);
     }

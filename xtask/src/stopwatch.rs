@@ -10,7 +10,10 @@ pub(crate) struct Stopwatch(Instant);
 
 impl Stopwatch {
     /// Starts measuring.
-    #[expect(clippy::disallowed_methods, reason = "a stopwatch measures and decides nothing")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a stopwatch measures and decides nothing"
+    )]
     pub(crate) fn start() -> Self {
         Self(Instant::now())
     }
@@ -22,7 +25,10 @@ impl Stopwatch {
 }
 
 /// Waits between two looks at another program, which has no channel to wait on.
-#[expect(clippy::disallowed_methods, reason = "a foreign process can only be polled")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a foreign process can only be polled"
+)]
 pub(crate) fn pause(duration: Duration) {
     std::thread::sleep(duration);
 }

@@ -1,1 +1,21 @@
-//! placeholder
+//! The wire: documents that the API, the command line's `--json` and the demo print alike, the
+//! route table, and a typed client.
+//!
+//! Knows neither the server nor the database. A field that is here is stable; see
+//! `docs/reference/` for the documents by example.
+
+pub mod client;
+pub mod describe;
+pub mod document;
+mod document_schema;
+mod event_stream;
+pub mod installation;
+pub mod limits;
+pub mod openapi;
+pub mod route;
+
+pub use client::{Client, ClientError, JobListQuery};
+pub use document::*;
+pub use event_stream::EventStream;
+pub use installation::*;
+pub use openapi::openapi;

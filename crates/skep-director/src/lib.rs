@@ -1,1 +1,40 @@
-//! placeholder
+//! The use cases: dispatch, run, verify, gate, land, deliver. The only place where queue,
+//! gateway, harness and sandbox meet.
+//!
+//! A job moves by steps. Each step is claimed from the queue under a fence, does its work, and
+//! commits its outcome, the job's next state and the ledger events together. A step that is
+//! interrupted leaves a state from which the next claim starts it again; what it had already done
+//! outside the database is recognised and not done twice.
+//!
+//! Knows nothing of axum, clap or HTML, and names no table of another crate.
+
+mod account;
+mod attempt;
+mod check;
+mod claims;
+mod config;
+mod delivery;
+mod director;
+mod dispatch;
+mod engine;
+mod error;
+mod event;
+mod evidence;
+mod home;
+mod landing;
+pub mod limits;
+mod log;
+mod prompt;
+mod record;
+mod reference;
+mod review;
+mod runner_files;
+mod schema;
+mod verify;
+
+pub use config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
+pub use director::{Director, DirectorOptions, JobQuery, ServeGateway};
+pub use engine::EngineError;
+pub use error::DirectorError;
+pub use home::Home;
+pub use schema::SCHEMA;

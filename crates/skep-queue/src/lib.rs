@@ -1,1 +1,78 @@
-//! placeholder
+//! Durable jobs: asked for once, claimed by one, ended by whoever holds the current fence.
+//!
+//! Owns `job` (live), `job_history` (ended), `job_key` and `attempt`; the view `job_all` shows
+//! both kinds of job. Every function joins the caller's transaction, appends a ledger event for
+//! every change and wakes [`TOPIC`].
+//!
+//! Invariants:
+//! - a job's state changes only along `JobState::to`; what was refused is recorded;
+//! - a job without a lease has no open attempt, and no fence of it is current;
+//! - fence and lease come and go together, and the fence grows with every claim;
+//! - a job is in exactly one of the two tables, by whether its state is terminal.
+//!
+//! Locks are taken in the order job, authority, attempt. Knows nothing of agents, models or HTTP.
+
+mod advance;
+mod attempt;
+mod cancel;
+mod change;
+mod claim;
+mod enqueue;
+mod error;
+pub mod event;
+mod lease;
+pub mod limits;
+mod read;
+mod reconcile;
+mod refusal;
+mod retry;
+mod row;
+mod wake;
+
+pub use advance::{Advance, advance};
+pub use attempt::{AttemptEnd, AttemptStart, attempt_ended, attempt_started};
+pub use cancel::{Cancelled, cancel};
+pub use claim::{CLAIMABLE, Claim, ClaimRequest, claim};
+pub use enqueue::{Enqueued, NewJob, enqueue};
+pub use error::{AdvanceError, AttemptError, CancelError, EnqueueError, RetryError, WakeError};
+pub use lease::{Lease, heartbeat};
+pub use read::{JobFilter, Page, attempts, job, job_by_number, jobs};
+pub use reconcile::{LostLease, Reconciled, reconcile};
+pub use refusal::{RefusalReason, record_refusal};
+pub use retry::retry;
+pub use row::{Attempt, Held, Job};
+pub use wake::wake_job;
+
+use skep_db::{SchemaPart, Step, Table};
+
+/// The topic that is woken after every change of a job.
+pub const TOPIC: &str = "queue";
+
+/// The tables of this crate.
+pub const SCHEMA: SchemaPart = SchemaPart {
+    owner: "skep-queue",
+    tables: &[
+        Table {
+            name: "job",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_history",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_key",
+            tier: "sensitive",
+        },
+        Table {
+            name: "attempt",
+            tier: "convenience",
+        },
+    ],
+    steps: &[Step {
+        version: 1,
+        intent: "create-queue",
+        sqlite: include_str!("../schema/0001-create-queue.sqlite.sql"),
+        postgres: include_str!("../schema/0001-create-queue.postgres.sql"),
+    }],
+};

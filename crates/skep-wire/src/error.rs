@@ -173,7 +173,11 @@ mod tests {
     fn the_spend_limit_answer_is_final() {
         let answer = spend_limit_answer("budget daily is spent; it renews in 90 s", Some(90));
         assert_eq!(answer.status, 429);
-        assert!(answer.headers.contains(&("x-should-retry", "false".to_owned())));
+        assert!(
+            answer
+                .headers
+                .contains(&("x-should-retry", "false".to_owned()))
+        );
         assert!(answer.headers.contains(&("retry-after", "90".to_owned())));
         assert_eq!(
             String::from_utf8(answer.body).unwrap(),

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod message_stream;
 mod raw_object;
 pub mod request_head;
+mod request_walk;
 pub mod sse;
 pub mod usage;
 

@@ -59,7 +59,7 @@ pub struct SseParser {
     line: Vec<u8>,
     /// A carriage return ended the last line, so a line feed that follows belongs to it.
     after_carriage_return: bool,
-    /// How far the byte order mark was matched; `None` once the start of the stream is behind.
+    /// The first line is behind, and with it the place of a byte order mark.
     started: bool,
     event: Option<String>,
     data: Vec<u8>,
@@ -215,7 +215,10 @@ mod tests {
 
     #[test]
     fn the_examples_of_the_standard() {
-        check("data: YHOO\ndata: +2\ndata: 10\n\n", &[("message", "YHOO\n+2\n10")]);
+        check(
+            "data: YHOO\ndata: +2\ndata: 10\n\n",
+            &[("message", "YHOO\n+2\n10")],
+        );
         check(
             ": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n\n",
             &[
@@ -224,19 +227,27 @@ mod tests {
                 ("message", " third event"),
             ],
         );
-        check("data\n\ndata\ndata\n\ndata:", &[("message", ""), ("message", "\n")]);
-        check("data:test\n\ndata: test\n\n", &[("message", "test"), ("message", "test")]);
+        check(
+            "data\n\ndata\ndata\n\ndata:",
+            &[("message", ""), ("message", "\n")],
+        );
+        check(
+            "data:test\n\ndata: test\n\n",
+            &[("message", "test"), ("message", "test")],
+        );
     }
 
     #[test]
     fn every_line_end_counts_and_names_do_not_outlive_their_event() {
-        check("event: a\r\ndata: 1\r\n\r\ndata: 2\r\rdata: 3\n\n", &[
-            ("a", "1"),
-            ("message", "2"),
-            ("message", "3"),
-        ]);
+        check(
+            "event: a\r\ndata: 1\r\n\r\ndata: 2\r\rdata: 3\n\n",
+            &[("a", "1"), ("message", "2"), ("message", "3")],
+        );
         check("event: without data\n\ndata: x\n\n", &[("message", "x")]);
-        check("\u{feff}data: after the mark\n\n", &[("message", "after the mark")]);
+        check(
+            "\u{feff}data: after the mark\n\n",
+            &[("message", "after the mark")],
+        );
         check("retry: 10\nunknown: y\ndata: x\n\n", &[("message", "x")]);
     }
 
@@ -252,7 +263,9 @@ mod tests {
         let mut parser = SseParser::default();
         parser.feed(b"data: 1\n\n", |_| {}).unwrap();
         assert!(!parser.is_inside_event());
-        parser.feed(b"data: 2\n", |_| panic!("not finished")).unwrap();
+        parser
+            .feed(b"data: 2\n", |_| panic!("not finished"))
+            .unwrap();
         assert!(parser.is_inside_event());
     }
 

@@ -67,10 +67,7 @@ pub struct UsageReader {
 
 #[derive(Debug)]
 enum Source {
-    Stream {
-        parser: SseParser,
-        started: bool,
-    },
+    Stream { parser: SseParser, started: bool },
     Json(Vec<u8>),
 }
 
@@ -154,11 +151,20 @@ fn read_event(event: &SseEvent, started: &mut bool, report: &mut UsageReport) {
     if report.problem.is_some() || report.complete {
         return;
     }
+    // The type alone first: an event that is not known may hold anything.
+    let kind = match serde_json::from_slice::<EventType>(&event.data) {
+        Ok(EventType { kind }) if is_read(&kind) => kind,
+        Ok(_) => return,
+        Err(_) => {
+            report.problem = Some(malformed(&event.event));
+            return;
+        }
+    };
     let Ok(body) = serde_json::from_slice::<EventBody>(&event.data) else {
-        report.problem = Some(malformed(&event.event));
+        report.problem = Some(malformed(&kind));
         return;
     };
-    match body.kind.as_str() {
+    match kind.as_str() {
         "message_start" => {
             *started = true;
             match body.message {
@@ -178,6 +184,13 @@ fn read_event(event: &SseEvent, started: &mut bool, report: &mut UsageReport) {
         "error" => report.error = Some(body.error.map_or_else(unreadable_error, bounded)),
         _ => {}
     }
+}
+
+fn is_read(kind: &str) -> bool {
+    matches!(
+        kind,
+        "message_start" | "message_delta" | "message_stop" | "error"
+    )
 }
 
 fn read_body(body: &[u8], report: &mut UsageReport) {
@@ -215,9 +228,13 @@ fn unreadable_error() -> ErrorDetail {
 }
 
 #[derive(Deserialize)]
-struct EventBody {
+struct EventType {
     #[serde(rename = "type")]
     kind: String,
+}
+
+#[derive(Deserialize)]
+struct EventBody {
     message: Option<MessageBody>,
     delta: Option<DeltaBody>,
     usage: Option<UsageBody>,
@@ -344,7 +361,13 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
         reader.finish()
     }
 
-    fn counts(input: i64, cache_read: i64, cache_write: i64, one_hour: i64, output: i64) -> TokenCounts {
+    fn counts(
+        input: i64,
+        cache_read: i64,
+        cache_write: i64,
+        one_hour: i64,
+        output: i64,
+    ) -> TokenCounts {
         TokenCounts {
             input,
             cache_read,
@@ -386,7 +409,12 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
             &[START],
             &[START, TEXT],
             &[START, TEXT, DELTA],
-            &[START, TEXT, DELTA, "event: message_stop\ndata: {\"type\":\"message_stop\"}\n"],
+            &[
+                START,
+                TEXT,
+                DELTA,
+                "event: message_stop\ndata: {\"type\":\"message_stop\"}\n",
+            ],
             &[TEXT, DELTA, STOP],
         ] {
             assert!(!read(parts).complete, "{parts:?}");
@@ -405,8 +433,15 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
     #[test]
     fn malformed_usage_is_a_problem_not_a_zero() {
         let negative = DELTA.replace("25", "-25");
-        let twice = DELTA.replace("\"output_tokens\":25", "\"output_tokens\":25,\"output_tokens\":1");
-        for bad in [negative.as_str(), &twice, "event: message_delta\ndata: {\n\n"] {
+        let twice = DELTA.replace(
+            "\"output_tokens\":25",
+            "\"output_tokens\":25,\"output_tokens\":1",
+        );
+        for bad in [
+            negative.as_str(),
+            &twice,
+            "event: message_delta\ndata: {\n\n",
+        ] {
             let report = read(&[START, bad, STOP]);
             assert!(!report.complete, "{bad}");
             assert_eq!(report.problem, Some(malformed("message_delta")), "{bad}");
@@ -415,7 +450,7 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
 
     #[test]
     fn unknown_events_and_fields_are_passed_over() {
-        let unknown = "event: future\ndata: {\"type\":\"future\",\"delta\":{\"x\":1}}\n\n";
+        let unknown = "event: future\ndata: {\"type\":\"future\",\"delta\":7}\n\n";
         assert!(read(&[START, unknown, DELTA, STOP]).complete);
     }
 
@@ -437,7 +472,13 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
         let error = read_json(r#"{"type":"error","error":{"type":"api_error","message":"no"}}"#);
         assert_eq!(error.error.unwrap().kind, "api_error");
         assert!(!error.complete);
-        for cut in ["", "{", "<html>", "{\"type\":\"message\"}", "{\"object\":\"x\"}"] {
+        for cut in [
+            "",
+            "{",
+            "<html>",
+            "{\"type\":\"message\"}",
+            "{\"object\":\"x\"}",
+        ] {
             assert!(!read_json(cut).complete, "{cut}");
         }
     }
@@ -449,6 +490,9 @@ data: {"type":"message_delta","delta":{"stop_reason":"end_turn","stop_sequence":
             reader.feed(&vec![b' '; 1024 * 1024]);
         }
         let report = reader.finish();
-        assert!(matches!(report.problem, Some(UsageProblem::TooLarge { .. })));
+        assert!(matches!(
+            report.problem,
+            Some(UsageProblem::TooLarge { .. })
+        ));
     }
 }

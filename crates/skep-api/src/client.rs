@@ -1,0 +1,532 @@
+//! A typed client of the server, over the Unix socket in a home or over TCP with a token.
+//!
+//! Each call opens a connection of its own: a command line makes a handful of calls and the
+//! connection never leaves the machine. The HTTP status of a refusal carries the exit code of the
+//! command line, see [`exit_of_status`] and its inverse [`status_of_exit`].
+
+use crate::document::{
+    DiffView, DispatchRequest, ErrorBody, ErrorDocument, EventView, JobSubmitted, JobSummary,
+    JobView, LedgerView, LogView, Page, RetryRequest,
+};
+use crate::event_stream::EventStream;
+use crate::installation::{HealthView, LedgerEntries};
+use crate::limits;
+use crate::route::Verb;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{BodyExt as _, Full, Limited};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use skep_stdx::Secret;
+use std::fmt;
+use std::future::Future;
+use std::path::PathBuf;
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::{TcpStream, UnixStream};
+
+/// A client of one server. Holds no connection.
+#[derive(Debug, Clone)]
+pub struct Client(Endpoint);
+
+#[derive(Debug, Clone)]
+enum Endpoint {
+    Socket(PathBuf),
+    Address { authority: String, token: Secret },
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "{}", path.display()),
+            Self::Address { authority, .. } => write!(f, "http://{authority}"),
+        }
+    }
+}
+
+/// Which jobs a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobListQuery {
+    /// Job states, separated by commas; all when absent.
+    pub state: Option<String>,
+    /// Only jobs of this project.
+    pub project: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// The most items to answer.
+    pub limit: Option<i64>,
+}
+
+/// A call that brought no answer, or a refusal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error("reach the server at {endpoint}")]
+    Unreachable {
+        /// The socket or the address.
+        endpoint: String,
+        /// What the system said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The connection broke.
+    #[error("talk to the server at {endpoint}")]
+    Broken {
+        /// The socket or the address.
+        endpoint: String,
+        /// What broke.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The server took longer than the limit.
+    #[error("wait for the server at {endpoint}: no answer within {seconds} seconds")]
+    Timeout {
+        /// The socket or the address.
+        endpoint: String,
+        /// The limit.
+        seconds: u64,
+    },
+    /// The answer is not what this version expects.
+    #[error("read the answer of the server at {endpoint}: {reason}")]
+    Malformed {
+        /// The socket or the address.
+        endpoint: String,
+        /// What was found.
+        reason: String,
+    },
+    /// The server understood and refused.
+    #[error("{}", .0.message)]
+    Refused(ErrorBody),
+}
+
+impl ClientError {
+    /// The error as every surface shows it.
+    pub fn body(&self) -> ErrorBody {
+        let (code, message, hint) = match self {
+            Self::Refused(body) => return body.clone(),
+            Self::Unreachable { endpoint, source } => (
+                "server_unreachable",
+                format!("no server answers at {endpoint}: {source}"),
+                "start one with `skep up`",
+            ),
+            Self::Broken { endpoint, source } => (
+                "server_connection_broken",
+                format!("the connection to the server at {endpoint} broke: {source}"),
+                "the server may have stopped: see its own output, then try again",
+            ),
+            Self::Timeout { endpoint, seconds } => (
+                "server_timeout",
+                format!("the server at {endpoint} gave no answer within {seconds} seconds"),
+                "`skep doctor` says whether the store answers",
+            ),
+            Self::Malformed { endpoint, reason } => (
+                "server_answer_malformed",
+                format!("the server at {endpoint} gave an answer that cannot be read: {reason}"),
+                "client and server may be of different versions: restart the server with this one",
+            ),
+        };
+        let (code, hint) = (code.to_owned(), Some(hint.to_owned()));
+        ErrorBody {
+            code,
+            message,
+            hint,
+            exit: 5,
+        }
+    }
+}
+
+/// The exit code that an HTTP status stands for; `document` decides where the status leaves it open.
+pub fn exit_of_status(status: StatusCode, document: u8) -> u8 {
+    match status.as_u16() {
+        401 | 403 => 3,
+        404 => 4,
+        409 | 422 => document,
+        500.. => 5,
+        _ => 2,
+    }
+}
+
+/// The HTTP status that carries an exit code of the command line.
+pub const fn status_of_exit(exit: u8) -> StatusCode {
+    match exit {
+        2 => StatusCode::BAD_REQUEST,
+        3 => StatusCode::FORBIDDEN,
+        4 => StatusCode::NOT_FOUND,
+        5 => StatusCode::SERVICE_UNAVAILABLE,
+        _ => StatusCode::CONFLICT,
+    }
+}
+
+impl Client {
+    /// A client over the socket in a home. The server knows its caller by the peer's user id.
+    pub const fn at_socket(path: PathBuf) -> Self {
+        Self(Endpoint::Socket(path))
+    }
+
+    /// A client over TCP; `authority` is host and port, as in `127.0.0.1:7575`.
+    pub const fn at_address(authority: String, token: Secret) -> Self {
+        Self(Endpoint::Address { authority, token })
+    }
+
+    /// Whether the process answers.
+    pub async fn health(&self) -> Result<HealthView, ClientError> {
+        self.get("/healthz").await
+    }
+
+    /// Makes a job of an instruction.
+    pub async fn dispatch(&self, request: &DispatchRequest) -> Result<JobSubmitted, ClientError> {
+        self.post("/api/v1/jobs", Some(request)).await
+    }
+
+    /// One job, by id or number.
+    pub async fn job(&self, reference: &str) -> Result<JobView, ClientError> {
+        self.get(&job_path(reference, "")).await
+    }
+
+    /// A page of jobs, newest first.
+    pub async fn jobs(&self, query: &JobListQuery) -> Result<Page<JobSummary>, ClientError> {
+        let limit = query.limit.map(|limit| limit.to_string());
+        let path = with_query(
+            "/api/v1/jobs",
+            &[
+                ("state", query.state.as_deref()),
+                ("project", query.project.as_deref()),
+                ("cursor", query.cursor.as_deref()),
+                ("limit", limit.as_deref()),
+            ],
+        );
+        self.get(&path).await
+    }
+
+    /// What a worker wrote; the newest attempt's when `attempt` is absent.
+    pub async fn job_log(
+        &self,
+        reference: &str,
+        attempt: Option<&str>,
+    ) -> Result<LogView, ClientError> {
+        let path = with_query(&job_path(reference, "/log"), &[("attempt", attempt)]);
+        self.get(&path).await
+    }
+
+    /// What a job changed.
+    pub async fn job_diff(&self, reference: &str) -> Result<DiffView, ClientError> {
+        self.get(&job_path(reference, "/diff")).await
+    }
+
+    /// Ends a job.
+    pub async fn cancel(&self, reference: &str) -> Result<JobSubmitted, ClientError> {
+        self.post(&job_path(reference, "/cancel"), None::<&()>)
+            .await
+    }
+
+    /// Starts an ended job again.
+    pub async fn retry(
+        &self,
+        reference: &str,
+        request: &RetryRequest,
+    ) -> Result<JobSubmitted, ClientError> {
+        self.post(&job_path(reference, "/retry"), Some(request))
+            .await
+    }
+
+    /// A page of ledger events after a sequence number, oldest first.
+    pub async fn events(
+        &self,
+        after: i64,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Page<EventView>, ClientError> {
+        let (after, limit) = (after.to_string(), limit.to_string());
+        let path = with_query(
+            "/api/v1/events",
+            &[
+                ("after", Some(&after)),
+                ("subject", subject),
+                ("limit", Some(&limit)),
+            ],
+        );
+        self.get(&path).await
+    }
+
+    /// The ledger as it grows, from after a sequence number on.
+    pub async fn event_stream(
+        &self,
+        after: i64,
+        subject: Option<&str>,
+    ) -> Result<EventStream, ClientError> {
+        let after = after.to_string();
+        let path = with_query(
+            "/api/v1/events",
+            &[("after", Some(&after)), ("subject", subject)],
+        );
+        let answer = self
+            .send(Verb::Get, &path, Bytes::new(), "text/event-stream")
+            .await?;
+        if answer.status().is_success() {
+            Ok(EventStream::new(self.0.to_string(), answer.into_body()))
+        } else {
+            Err(self.refusal(answer).await)
+        }
+    }
+
+    /// A part of the ledger with everything that its hashes cover.
+    pub async fn ledger_entries(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<LedgerEntries, ClientError> {
+        let (after, limit) = (after.to_string(), limit.to_string());
+        let path = with_query(
+            "/api/v1/ledger/entries",
+            &[("after", Some(&after)), ("limit", Some(&limit))],
+        );
+        self.get(&path).await
+    }
+
+    /// Recomputes the ledger's chain.
+    pub async fn verify_ledger(&self) -> Result<LedgerView, ClientError> {
+        self.get("/api/v1/ledger/verify").await
+    }
+
+    async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        let answer = self
+            .send(Verb::Get, path, Bytes::new(), "application/json")
+            .await?;
+        self.read(answer).await
+    }
+
+    async fn post<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        body: Option<&impl Serialize>,
+    ) -> Result<T, ClientError> {
+        let body = match body {
+            Some(document) => serde_json::to_vec(document)
+                .map_err(|error| self.malformed(error))?
+                .into(),
+            None => Bytes::new(),
+        };
+        let answer = self
+            .send(Verb::Post, path, body, "application/json")
+            .await?;
+        self.read(answer).await
+    }
+
+    async fn read<T: DeserializeOwned>(
+        &self,
+        answer: Response<Incoming>,
+    ) -> Result<T, ClientError> {
+        if !answer.status().is_success() {
+            return Err(self.refusal(answer).await);
+        }
+        let bytes = self.collect(answer).await?;
+        serde_json::from_slice(&bytes).map_err(|error| self.malformed(error))
+    }
+
+    async fn refusal(&self, answer: Response<Incoming>) -> ClientError {
+        let status = answer.status();
+        let bytes = match self.collect(answer).await {
+            Ok(bytes) => bytes,
+            Err(error) => return error,
+        };
+        match serde_json::from_slice::<ErrorDocument>(&bytes) {
+            Ok(ErrorDocument { mut error }) => {
+                error.exit = exit_of_status(status, error.exit);
+                ClientError::Refused(error)
+            }
+            Err(_) => self.malformed(format!(
+                "status {status}, {}",
+                String::from_utf8_lossy(&bytes)
+                    .chars()
+                    .take(limits::FOREIGN_ANSWER_CHARS_MAX)
+                    .collect::<String>()
+            )),
+        }
+    }
+
+    async fn collect(&self, answer: Response<Incoming>) -> Result<Bytes, ClientError> {
+        let body = Limited::new(answer.into_body(), limits::ANSWER_BYTES_MAX).collect();
+        match within(limits::ANSWER_MS, body).await {
+            Some(Ok(collected)) => Ok(collected.to_bytes()),
+            Some(Err(source)) => Err(self.broken(source)),
+            None => Err(self.timeout(limits::ANSWER_MS)),
+        }
+    }
+
+    async fn send(
+        &self,
+        verb: Verb,
+        path: &str,
+        body: Bytes,
+        accept: &str,
+    ) -> Result<Response<Incoming>, ClientError> {
+        let mut request = Request::builder()
+            .method(verb.as_str())
+            .uri(path)
+            .header(header::ACCEPT, accept);
+        if !body.is_empty() {
+            request = request.header(header::CONTENT_TYPE, "application/json");
+        }
+        request = match &self.0 {
+            Endpoint::Socket(_) => request.header(header::HOST, "localhost"),
+            Endpoint::Address { authority, token } => request
+                .header(header::HOST, authority)
+                .header(header::AUTHORIZATION, format!("Bearer {}", token.reveal())),
+        };
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| self.malformed(error))?;
+        let unreachable = |source| ClientError::Unreachable {
+            endpoint: self.0.to_string(),
+            source,
+        };
+        let exchange = match &self.0 {
+            Endpoint::Socket(path) => {
+                match within(limits::CONNECT_MS, UnixStream::connect(path)).await {
+                    Some(stream) => self.exchange(stream.map_err(unreachable)?, request).await,
+                    None => return Err(self.timeout(limits::CONNECT_MS)),
+                }
+            }
+            Endpoint::Address { authority, .. } => {
+                match within(limits::CONNECT_MS, TcpStream::connect(authority)).await {
+                    Some(stream) => self.exchange(stream.map_err(unreachable)?, request).await,
+                    None => return Err(self.timeout(limits::CONNECT_MS)),
+                }
+            }
+        };
+        exchange?.map_err(|source| self.broken(source))
+    }
+
+    async fn exchange(
+        &self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        request: Request<Full<Bytes>>,
+    ) -> Result<hyper::Result<Response<Incoming>>, ClientError> {
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream))
+            .await
+            .map_err(|source| self.broken(source))?;
+        // The connection ends by itself, with an error that the answer already carries.
+        skep_stdx::spawn("api-client-connection", connection);
+        within(limits::ANSWER_MS, sender.send_request(request))
+            .await
+            .ok_or_else(|| self.timeout(limits::ANSWER_MS))
+    }
+
+    fn broken(&self, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> ClientError {
+        ClientError::Broken {
+            endpoint: self.0.to_string(),
+            source: source.into(),
+        }
+    }
+
+    fn malformed(&self, reason: impl fmt::Display) -> ClientError {
+        ClientError::Malformed {
+            endpoint: self.0.to_string(),
+            reason: reason.to_string(),
+        }
+    }
+
+    fn timeout(&self, limit_ms: u64) -> ClientError {
+        ClientError::Timeout {
+            endpoint: self.0.to_string(),
+            seconds: limit_ms / 1_000,
+        }
+    }
+}
+
+pub(crate) async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Output> {
+    tokio::time::timeout(Duration::from_millis(limit_ms), future)
+        .await
+        .ok()
+}
+
+fn job_path(reference: &str, rest: &str) -> String {
+    format!("/api/v1/jobs/{}{rest}", percent_encoded(reference))
+}
+
+fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {
+    let pairs: Vec<String> = parameters
+        .iter()
+        .filter_map(|(name, value)| Some(format!("{name}={}", percent_encoded((*value)?))))
+        .collect();
+    if pairs.is_empty() {
+        path.to_owned()
+    } else {
+        format!("{path}?{}", pairs.join("&"))
+    }
+}
+
+/// Everything but the unreserved characters of RFC 3986, section 2.3, as `%XX`.
+fn percent_encoded(text: &str) -> String {
+    text.bytes()
+        .map(|byte| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                char::from(byte).to_string()
+            }
+            _ => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_status_and_an_exit_code_stand_for_each_other() {
+        for exit in 1..=5 {
+            assert_eq!(exit_of_status(status_of_exit(exit), 1), exit);
+        }
+        assert_eq!(exit_of_status(StatusCode::UNAUTHORIZED, 1), 3);
+        assert_eq!(exit_of_status(StatusCode::PAYLOAD_TOO_LARGE, 1), 2);
+        assert_eq!(exit_of_status(StatusCode::BAD_GATEWAY, 1), 5);
+        assert_eq!(exit_of_status(StatusCode::UNPROCESSABLE_ENTITY, 3), 3);
+    }
+
+    #[test]
+    fn a_reference_cannot_leave_its_place_in_the_path() {
+        assert_eq!(
+            job_path("../x?y=1", "/log"),
+            "/api/v1/jobs/..%2Fx%3Fy%3D1/log"
+        );
+        assert_eq!(
+            with_query("/p", &[("a", Some("b c")), ("d", None)]),
+            "/p?a=b%20c"
+        );
+    }
+
+    #[test]
+    fn every_error_has_a_code_and_a_hint() {
+        let endpoint = || "here".to_owned();
+        let errors = [
+            ClientError::Unreachable {
+                endpoint: endpoint(),
+                source: std::io::Error::other("x"),
+            },
+            ClientError::Broken {
+                endpoint: endpoint(),
+                source: "x".into(),
+            },
+            ClientError::Timeout {
+                endpoint: endpoint(),
+                seconds: 5,
+            },
+            ClientError::Malformed {
+                endpoint: endpoint(),
+                reason: "x".to_owned(),
+            },
+        ];
+        for error in errors {
+            let body = error.body();
+            assert!(
+                body.code.starts_with("server_") && body.hint.is_some(),
+                "{body:?}"
+            );
+            assert_eq!(body.exit, 5);
+        }
+    }
+}

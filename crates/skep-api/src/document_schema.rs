@@ -1,0 +1,193 @@
+//! The documents as tables: which field has which type and when it is there. See `describe` for
+//! how the compiler holds these tables against the types.
+
+use crate::describe::{Describe, SchemaBook, describe, object};
+use crate::document::{
+    AttemptView, DeliveryView, DiffView, DispatchRequest, ErrorBody, ErrorDocument, EventView,
+    JobSubmitted, JobSummary, JobView, LandingView, LedgerView, LogView, Page, RetryRequest,
+    ReviewView, VerdictView, Waiver,
+};
+use crate::installation::{
+    CheckState, DoctorCheck, DoctorView, HealthView, LedgerEntries, LedgerEntry, LedgerExportHead,
+    ServerView,
+};
+use serde_json::{Value, json};
+use skep_types::{
+    AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, FindingOutcome, Gate,
+    JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, Tier,
+    TokenCounts, Verdict,
+};
+
+describe! { DispatchRequest, "What a job is to do, where, and within which limits.",
+    always { instruction: String }
+    sometimes {
+        kind: Option<JobKind>, repo: Option<String>, base: Option<String>,
+        target_branch: Option<String>, scope: Vec<String>, role: Option<Role>, tier: Option<Tier>,
+        worker: Option<String>, harness: Option<String>, model: Option<String>,
+        checks: Vec<String>, budget_micro_usd: Option<MicroUsd>, gate: Option<Gate>,
+        reviewer: Option<String>, waive_tests: Option<String>, waivers: Vec<Waiver>,
+        project: Option<String>, owner: Option<String>, idempotency_key: Option<String>,
+    }
+}
+
+describe! { Waiver, "One finding that is acceptable, given at dispatch.",
+    always { finding: String, reason: String }
+}
+
+describe! { JobSubmitted, "A job and the state it is in.",
+    always { id: JobId, number: i64, state: JobState }
+    sometimes { warnings: Vec<String> }
+}
+
+describe! { JobSummary, "One line of a list of jobs.",
+    always {
+        id: JobId, number: i64, kind: JobKind, purpose: Purpose, state: JobState, title: String,
+        worker: String, created_at: i64, ended_at: Option<i64>, cost_micro_usd: MicroUsd,
+    }
+}
+
+describe! { JobView, "One job with everything known about it.",
+    always {
+        id: JobId, number: i64, kind: JobKind, purpose: Purpose, state: JobState,
+        failure_class: Option<FailureClass>, state_reason: Option<String>, instruction: String,
+        repo: Option<String>, base_commit: Option<String>, target_branch: Option<String>,
+        scope: Vec<String>, role: Role, tier: Tier, worker: String, owner: String,
+        project: String, checks: Vec<String>, gate: Gate, waivers: Vec<Waiver>,
+        budget_micro_usd: Option<MicroUsd>, parent: Option<JobId>, created_at: i64,
+        ended_at: Option<i64>, cost_micro_usd: MicroUsd, unconfirmed_micro_usd: MicroUsd,
+        tokens: TokenCounts, attempts: Vec<AttemptView>, contract: Option<ResultContract>,
+        verdict: Option<VerdictView>, verdicts: Vec<VerdictView>, reviews: Vec<ReviewView>,
+        landing: LandingView, delivery: DeliveryView,
+    }
+}
+
+describe! { TokenCounts, "What model calls used; `input` excludes what went through a cache.",
+    always { input: i64, cache_read: i64, cache_write: i64, output: i64 }
+    sometimes { cache_write_1h: i64 }
+}
+
+describe! { AttemptView, "One claim of a job that started a worker.",
+    always {
+        id: AttemptId, fence: Fence, state: AttemptState, harness: Option<String>,
+        model_requested: Option<String>, model_actual: Option<String>, session_id: Option<String>,
+        isolation: Option<String>, started_at: i64, ended_at: Option<i64>,
+        cost_micro_usd: MicroUsd, failure_class: Option<FailureClass>, refusals: i64,
+    }
+}
+
+describe! { VerdictView, "What the engine found when it held a contract against the evidence.",
+    always { attempt: AttemptId, result: Verdict, commit: Option<String>, findings: Vec<Finding> }
+}
+
+describe! { Finding, "One claim held against its evidence.",
+    always { rule: String, claim: String, evidence: String, outcome: FindingOutcome }
+}
+
+describe! { ReviewView, "One review of a result.",
+    always {
+        job: JobId, worker: String, model: Option<String>, verdict: Option<String>, report: Value,
+    }
+}
+
+describe! { LandingView, "Where a result stands on its way into its target branch.",
+    always {
+        state: LandingState, commit: Option<String>, target: Option<String>,
+        read_back_at: Option<i64>, reason: Option<String>,
+    }
+}
+
+describe! { DeliveryView, "Where a report stands on its way to its owner.",
+    always { state: DeliveryState, place: Option<String> }
+}
+
+describe! { LogView, "What a worker wrote, cut to the newest part; untrusted text.",
+    always { attempt: AttemptId, text: String, cut: bool }
+}
+
+describe! { DiffView, "What a job changed.",
+    always { base: String, tip: String, diff: String }
+}
+
+describe! { EventView, "One sealed ledger event.",
+    always {
+        seq: i64, at: i64, kind: String, version: i64, subject: String, payload: Value,
+        hash: String,
+    }
+}
+
+describe! { LedgerView, "Whether the chain of the ledger holds.",
+    always {
+        ok: bool, events: i64, unsealed: i64, head: String, first_bad_seq: Option<i64>,
+        reason: Option<String>,
+    }
+}
+
+describe! { RetryRequest, "What a retry may change.",
+    always {}
+    sometimes { budget_micro_usd: Option<MicroUsd> }
+}
+
+describe! { ErrorDocument, "Every error, on every surface.",
+    always { error: ErrorBody }
+}
+
+describe! { ErrorBody, "What went wrong and what to do.",
+    always { code: String, message: String, hint: Option<String> }
+    hidden { exit }
+}
+
+describe! { HealthView, "Whether the server answers.",
+    always { ok: bool, version: String }
+}
+
+describe! { ServerView, "Where a server listens.",
+    always { address: String, home: String, socket: String, token_file: String }
+    sometimes { token: Option<String> }
+}
+
+describe! { DoctorView, "Every check of the installation.",
+    always { ok: bool, version: String, home: String, checks: Vec<DoctorCheck> }
+}
+
+describe! { DoctorCheck, "One check of the installation.",
+    always { name: String, state: CheckState, found: String, remedy: Option<String> }
+}
+
+describe! { LedgerEntry, "One ledger entry with everything that its hash covers.",
+    always {
+        seq: i64, event_id: i64, at: i64, kind: String, version: i64, subject: String,
+        payload: Option<String>, hash: String,
+    }
+}
+
+describe! { LedgerEntries, "A part of the ledger, for a verifier of its own.",
+    always { public_key: String, items: Vec<LedgerEntry>, next_cursor: Option<String> }
+}
+
+describe! { LedgerExportHead, "The first line of an exported ledger.",
+    always {
+        format: String, version: i64, exported_at: i64, public_key: String, entry_hash: String,
+    }
+}
+
+impl Describe for CheckState {
+    fn describe(book: &mut SchemaBook) -> Value {
+        let words = [Self::Ok, Self::Warn, Self::Fail].map(Self::as_str);
+        book.refer("CheckState", |_| json!({ "type": "string", "enum": words }))
+    }
+}
+
+impl<T: Describe> Describe for Page<T> {
+    fn describe(book: &mut SchemaBook) -> Value {
+        const {
+            // The table below against the type, as in `describe!`.
+            let _: fn(&Self) -> (&Vec<T>, &Option<String>) =
+                |Self { items, next_cursor }| (items, next_cursor);
+        }
+        let fields = vec![
+            ("items", Vec::<T>::describe(book), true),
+            ("next_cursor", Option::<String>::describe(book), true),
+        ];
+        object("One page of a list.", fields)
+    }
+}

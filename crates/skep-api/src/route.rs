@@ -1,0 +1,396 @@
+//! The route table: every route of the server except the gateway's, which belong to the model
+//! vendors. The server mounts from it, `openapi` describes from it, the access tests walk it.
+
+use crate::describe::Document;
+use crate::document::{
+    DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
+    Page, RetryRequest,
+};
+use crate::installation::{HealthView, LedgerEntries};
+use serde_json::Value;
+
+/// The verb of a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verb {
+    /// Reads.
+    Get,
+    /// Changes.
+    Post,
+}
+
+impl Verb {
+    /// The verb as HTTP spells it.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Get => "GET",
+            Self::Post => "POST",
+        }
+    }
+}
+
+/// What a route does. One operation, one route, one handler.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// The process answers.
+    Health,
+    /// The store answers.
+    Readiness,
+    /// Numbers for Prometheus.
+    Metrics,
+    /// One instruction becomes a job.
+    DispatchJob,
+    /// Jobs, newest first.
+    ListJobs,
+    /// One job with everything known about it.
+    ShowJob,
+    /// What a worker wrote.
+    JobLog,
+    /// What a job changed.
+    JobDiff,
+    /// Ends a job.
+    CancelJob,
+    /// Starts an ended job again.
+    RetryJob,
+    /// The ledger as it grows.
+    Events,
+    /// The ledger with everything that its hashes cover.
+    LedgerEntries,
+    /// Recomputes the ledger's chain.
+    VerifyLedger,
+    /// This description.
+    OpenApi,
+    /// The schema of the result contract.
+    ContractSchema,
+}
+
+impl Operation {
+    /// The operation's stable name in the description.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Health => "health",
+            Self::Readiness => "readiness",
+            Self::Metrics => "metrics",
+            Self::DispatchJob => "dispatch_job",
+            Self::ListJobs => "list_jobs",
+            Self::ShowJob => "show_job",
+            Self::JobLog => "job_log",
+            Self::JobDiff => "job_diff",
+            Self::CancelJob => "cancel_job",
+            Self::RetryJob => "retry_job",
+            Self::Events => "events",
+            Self::LedgerEntries => "ledger_entries",
+            Self::VerifyLedger => "verify_ledger",
+            Self::OpenApi => "openapi",
+            Self::ContractSchema => "contract_schema",
+        }
+    }
+}
+
+/// Who may call a route.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// Anybody who reaches the server under one of its own names.
+    Open,
+    /// Holders of the local token, and the home's owner over its socket.
+    Token,
+}
+
+/// Where a parameter stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// In the path.
+    Path,
+    /// In the query.
+    Query,
+    /// In a header.
+    Header,
+}
+
+/// One parameter.
+#[derive(Debug, Clone, Copy)]
+pub struct Parameter {
+    /// Its name.
+    pub name: &'static str,
+    /// Where it stands.
+    pub place: Place,
+    /// The shape of its value.
+    pub shape: Document,
+    /// What it does.
+    pub about: &'static str,
+}
+
+/// What a route answers with status 200.
+#[derive(Debug, Clone, Copy)]
+pub enum Answer {
+    /// One JSON document.
+    Json(Document),
+    /// A JSON page of documents, or the same documents as server-sent events.
+    JsonOrEvents(Document),
+    /// Text of this media type.
+    Text(&'static str),
+}
+
+/// One route.
+#[derive(Debug, Clone, Copy)]
+pub struct Route {
+    /// The verb.
+    pub verb: Verb,
+    /// The path, with parameters in braces.
+    pub path: &'static str,
+    /// What it does.
+    pub operation: Operation,
+    /// What it does, in one line.
+    pub summary: &'static str,
+    /// Who may call it.
+    pub access: Access,
+    /// What it takes besides a body.
+    pub parameters: &'static [Parameter],
+    /// The body it takes.
+    pub request: Option<Document>,
+    /// What it answers.
+    pub answer: Answer,
+}
+
+impl Route {
+    const fn get(
+        operation: Operation,
+        path: &'static str,
+        summary: &'static str,
+        answer: Answer,
+    ) -> Self {
+        Self {
+            verb: Verb::Get,
+            path,
+            operation,
+            summary,
+            access: Access::Token,
+            parameters: &[],
+            request: None,
+            answer,
+        }
+    }
+
+    const fn post(
+        operation: Operation,
+        path: &'static str,
+        summary: &'static str,
+        request: Option<Document>,
+    ) -> Self {
+        Self {
+            verb: Verb::Post,
+            request,
+            ..Self::get(operation, path, summary, json::<JobSubmitted>())
+        }
+    }
+
+    const fn open(self) -> Self {
+        Self {
+            access: Access::Open,
+            ..self
+        }
+    }
+
+    const fn with(self, parameters: &'static [Parameter]) -> Self {
+        Self { parameters, ..self }
+    }
+}
+
+/// The routes, in the order in which they are read and described.
+pub const ROUTES: &[Route] = &[
+    Route::get(
+        Operation::Health,
+        "/healthz",
+        "The process answers.",
+        json::<HealthView>(),
+    )
+    .open(),
+    Route::get(
+        Operation::Readiness,
+        "/readyz",
+        "The store answers and work can be taken; 503 otherwise.",
+        json::<HealthView>(),
+    )
+    .open(),
+    Route::get(
+        Operation::Metrics,
+        "/metrics",
+        "Numbers in the Prometheus text format.",
+        Answer::Text("text/plain; version=0.0.4"),
+    ),
+    Route::post(
+        Operation::DispatchJob,
+        "/api/v1/jobs",
+        "One instruction becomes a job.",
+        Some(Document::of::<DispatchRequest>()),
+    ),
+    Route::get(
+        Operation::ListJobs,
+        "/api/v1/jobs",
+        "Jobs, newest first, ended ones included.",
+        json::<Page<JobSummary>>(),
+    )
+    .with(&[STATE, PROJECT, CURSOR, LIMIT]),
+    Route::get(
+        Operation::ShowJob,
+        "/api/v1/jobs/{id}",
+        "One job with everything known about it.",
+        json::<JobView>(),
+    )
+    .with(&[JOB]),
+    Route::get(
+        Operation::JobLog,
+        "/api/v1/jobs/{id}/log",
+        "What a worker wrote, cut to the newest part; untrusted text.",
+        json::<LogView>(),
+    )
+    .with(&[JOB, ATTEMPT]),
+    Route::get(
+        Operation::JobDiff,
+        "/api/v1/jobs/{id}/diff",
+        "What a job changed, as a unified diff.",
+        json::<DiffView>(),
+    )
+    .with(&[JOB]),
+    Route::post(
+        Operation::CancelJob,
+        "/api/v1/jobs/{id}/cancel",
+        "Ends a job and the worker that is at it.",
+        None,
+    )
+    .with(&[JOB]),
+    Route::post(
+        Operation::RetryJob,
+        "/api/v1/jobs/{id}/retry",
+        "Starts an ended job again, with a new limit if one is given.",
+        Some(Document::of::<RetryRequest>()),
+    )
+    .with(&[JOB]),
+    Route::get(
+        Operation::Events,
+        "/api/v1/events",
+        "The ledger: server-sent events as it grows, or with `limit` one page as JSON.",
+        Answer::JsonOrEvents(Document::of::<EventView>()),
+    )
+    .with(&[AFTER, SUBJECT, LIMIT, LAST_EVENT_ID]),
+    Route::get(
+        Operation::LedgerEntries,
+        "/api/v1/ledger/entries",
+        "The ledger with everything that its hashes cover, for a verifier of its own.",
+        json::<LedgerEntries>(),
+    )
+    .with(&[AFTER, LIMIT]),
+    Route::get(
+        Operation::VerifyLedger,
+        "/api/v1/ledger/verify",
+        "Recomputes the whole chain of the ledger.",
+        json::<LedgerView>(),
+    ),
+    Route::get(
+        Operation::OpenApi,
+        "/api/v1/openapi.json",
+        "This description, OpenAPI 3.1.",
+        json::<Value>(),
+    ),
+    Route::get(
+        Operation::ContractSchema,
+        "/api/v1/contract.schema.json",
+        "The JSON Schema of the result contract.",
+        json::<Value>(),
+    ),
+];
+
+const fn json<T: crate::describe::Describe>() -> Answer {
+    Answer::Json(Document::of::<T>())
+}
+
+const fn parameter(name: &'static str, place: Place, about: &'static str) -> Parameter {
+    let shape = Document::of::<String>();
+    Parameter {
+        name,
+        place,
+        shape,
+        about,
+    }
+}
+
+const fn number(name: &'static str, place: Place, about: &'static str) -> Parameter {
+    let shape = Document::of::<i64>();
+    Parameter {
+        name,
+        place,
+        shape,
+        about,
+    }
+}
+
+const JOB: Parameter = parameter("id", Place::Path, "The job's id or number.");
+const ATTEMPT: Parameter = parameter(
+    "attempt",
+    Place::Query,
+    "The attempt's id; the newest one when absent.",
+);
+const STATE: Parameter = parameter(
+    "state",
+    Place::Query,
+    "Job states, separated by commas; all when absent.",
+);
+const PROJECT: Parameter = parameter("project", Place::Query, "Only jobs of this project.");
+const CURSOR: Parameter = parameter("cursor", Place::Query, "`next_cursor` of the page before.");
+const LIMIT: Parameter = number("limit", Place::Query, "The most items to answer.");
+const AFTER: Parameter = number(
+    "after",
+    Place::Query,
+    "Only events after this sequence number.",
+);
+const SUBJECT: Parameter = parameter(
+    "subject",
+    Place::Query,
+    "Only events of this subject, as of one job by its id.",
+);
+const LAST_EVENT_ID: Parameter = number(
+    "Last-Event-ID",
+    Place::Header,
+    "Resumes a stream; goes before `after`.",
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_route_stands_once_and_names_its_parameters() {
+        for (place, route) in ROUTES.iter().enumerate() {
+            for other in &ROUTES[place + 1..] {
+                assert_ne!(route.operation, other.operation);
+                assert_ne!(
+                    (route.verb.as_str(), route.path),
+                    (other.verb.as_str(), other.path)
+                );
+            }
+            let named = route.path.matches('{').count();
+            let listed = route
+                .parameters
+                .iter()
+                .filter(|p| p.place == Place::Path)
+                .count();
+            assert_eq!(named, listed, "{}", route.path);
+            for parameter in route.parameters.iter().filter(|p| p.place == Place::Path) {
+                assert!(
+                    route.path.contains(&format!("{{{}}}", parameter.name)),
+                    "{}",
+                    route.path
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn only_the_two_health_routes_are_open() {
+        let open: Vec<_> = ROUTES
+            .iter()
+            .filter(|r| r.access == Access::Open)
+            .map(|r| r.path)
+            .collect();
+        assert_eq!(open, ["/healthz", "/readyz"]);
+    }
+}

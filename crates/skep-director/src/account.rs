@@ -1,0 +1,371 @@
+//! Accounts: the documents that say where jobs stand, read in one snapshot each.
+
+use crate::director::{Context, JobQuery};
+use crate::error::DirectorError;
+use crate::limits::{DIFF_BYTES_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::record::{self, DeliveryRow, Dispatch, ResultRow, VerdictRow};
+use crate::{delivery, reference, review};
+use skep_api::{
+    AttemptView, DeliveryView, DiffView, EventView, JobSummary, JobView, LandingView, LedgerView,
+    LogView, Page, ReviewView, VerdictView,
+};
+use skep_db::{Db, DbError, Tx};
+use skep_queue::{Attempt, Job, JobFilter};
+use skep_types::{DeliveryState, JobId, JobState, LandingState, ResultContract};
+use std::path::Path;
+
+/// States in which a job moves without a person and without more money.
+const MOVING: &[JobState] = &[
+    JobState::Queued,
+    JobState::Blocked,
+    JobState::Running,
+    JobState::WaitingQuota,
+    JobState::WaitingChildren,
+    JobState::WaitingCallback,
+    JobState::Backoff,
+    JobState::Verifying,
+    JobState::InReview,
+    JobState::Rework,
+    JobState::Landing,
+];
+
+/// How many jobs could still move by themselves; counted up to one page.
+pub(crate) async fn live_jobs(db: &Db) -> Result<i64, DirectorError> {
+    let filter = JobFilter {
+        states: MOVING.to_vec(),
+        ..JobFilter::default()
+    };
+    let (jobs, reports) = db
+        .read("live jobs", async move |tx: &mut Tx<'_>| {
+            let jobs = skep_queue::jobs(tx, &filter, None, PAGE_MAX)
+                .await?
+                .items
+                .len();
+            Ok::<_, DbError>((jobs, record::open_deliveries(tx, PAGE_MAX).await?.len()))
+        })
+        .await?;
+    Ok(i64::try_from(jobs + reports).unwrap_or(i64::MAX))
+}
+
+/// Puts the report of an ended job on its way.
+pub(crate) async fn report_due(tx: &mut Tx<'_>, job: &JobId) -> Result<(), DirectorError> {
+    let row = DeliveryRow {
+        job: job.clone(),
+        state: DeliveryState::Pending,
+        place: None,
+    };
+    record::put_delivery(tx, &row).await?;
+    tx.wake(delivery::TOPIC);
+    Ok(())
+}
+
+/// One job with everything known of it.
+pub(crate) async fn job(context: &Context, name: &str) -> Result<JobView, DirectorError> {
+    let name = name.to_owned();
+    context
+        .db
+        .read("job", async move |tx: &mut Tx<'_>| {
+            let job = reference::resolve(tx, &name).await?;
+            view(tx, job).await
+        })
+        .await
+}
+
+async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
+    let dispatch = record::dispatch(tx, &job.id).await?;
+    let results = record::results(tx, &job.id).await?;
+    let verdicts = record::verdicts(tx, &job.id).await?;
+    let usage = skep_gateway::job_cost(tx, &job.id).await?;
+    let mut attempts = Vec::new();
+    for attempt in skep_queue::attempts(tx, &job.id).await? {
+        let usage = skep_gateway::attempt_usage(tx, &attempt.id).await?;
+        let result = results.iter().find(|result| result.attempt == attempt.id);
+        attempts.push(attempt_view(attempt, result, usage.cost));
+    }
+    let mut reviews = Vec::new();
+    for review in record::reviews(tx, &job.id).await? {
+        let report = review
+            .report
+            .as_deref()
+            .and_then(|text| serde_json::from_str(text).ok());
+        reviews.push(ReviewView {
+            job: review.job,
+            worker: review.worker,
+            model: review.model,
+            verdict: review.verdict,
+            report: report.unwrap_or(serde_json::Value::Null),
+        });
+    }
+    let landing = landing_view(tx, &job.id, &dispatch).await?;
+    let delivery = record::delivery(tx, &job.id).await?;
+    let contract = results.iter().rev().find_map(|result| {
+        serde_json::from_str::<ResultContract>(result.contract.as_deref()?).ok()
+    });
+    let verdicts: Vec<VerdictView> = verdicts.into_iter().map(verdict_view).collect();
+    Ok(JobView {
+        state_reason: record::reason(tx, &job.id).await?,
+        id: job.id,
+        number: job.number,
+        kind: job.kind,
+        purpose: job.purpose,
+        state: job.state,
+        failure_class: job.failure,
+        instruction: dispatch.instruction,
+        repo: dispatch.repo,
+        base_commit: dispatch.base_commit,
+        target_branch: dispatch.target_branch,
+        scope: dispatch.scope,
+        role: dispatch.role,
+        tier: dispatch.tier,
+        worker: dispatch.worker,
+        owner: job.owner,
+        project: job.project,
+        checks: dispatch.checks,
+        gate: dispatch.gate,
+        waivers: dispatch.waivers,
+        budget_micro_usd: dispatch.budget,
+        parent: job.parent,
+        created_at: job.created_at_ms,
+        ended_at: job.ended_at_ms,
+        cost_micro_usd: usage.cost,
+        unconfirmed_micro_usd: usage.unconfirmed,
+        tokens: usage.tokens,
+        attempts,
+        contract,
+        verdict: verdicts.last().cloned(),
+        verdicts,
+        reviews,
+        landing,
+        delivery: DeliveryView {
+            state: delivery
+                .as_ref()
+                .map_or(DeliveryState::Pending, |d| d.state),
+            place: delivery.and_then(|d| d.place),
+        },
+    })
+}
+
+fn attempt_view(
+    attempt: Attempt,
+    result: Option<&ResultRow>,
+    cost: skep_types::MicroUsd,
+) -> AttemptView {
+    let isolation = result.and_then(|result| {
+        let proof: serde_json::Value = serde_json::from_str(&result.isolation).ok()?;
+        proof.get("level")?.as_str().map(str::to_owned)
+    });
+    AttemptView {
+        id: attempt.id,
+        fence: attempt.fence,
+        state: attempt.state,
+        harness: attempt.harness,
+        model_requested: attempt.model_requested,
+        model_actual: attempt.model_actual,
+        session_id: attempt.session_id,
+        isolation,
+        started_at: attempt.leased_at_ms,
+        ended_at: attempt.ended_at_ms,
+        cost_micro_usd: cost,
+        failure_class: attempt.failure,
+        refusals: result.map_or(0, |result| result.refusals),
+    }
+}
+
+fn verdict_view(verdict: VerdictRow) -> VerdictView {
+    VerdictView {
+        attempt: verdict.attempt,
+        result: verdict.result,
+        commit: verdict.commit,
+        findings: verdict.findings,
+    }
+}
+
+async fn landing_view(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    dispatch: &Dispatch,
+) -> Result<LandingView, DirectorError> {
+    Ok(match record::landing(tx, job).await? {
+        Some(row) => LandingView {
+            state: row.state,
+            commit: row.commit,
+            target: Some(row.target),
+            read_back_at: row.read_back_at,
+            reason: row.reason,
+        },
+        None => LandingView {
+            state: LandingState::None,
+            commit: None,
+            target: dispatch.target_branch.clone(),
+            read_back_at: None,
+            reason: None,
+        },
+    })
+}
+
+/// A page of jobs, newest first.
+pub(crate) async fn jobs(
+    context: &Context,
+    query: &JobQuery,
+) -> Result<Page<JobSummary>, DirectorError> {
+    let cursor = match query.cursor.as_deref().map(str::parse::<i64>) {
+        None => None,
+        Some(Ok(cursor)) => Some(cursor),
+        Some(Err(_)) => {
+            return Err(DirectorError::usage(
+                "bad_cursor",
+                "the cursor is not one that a list gave out",
+                "pass `next_cursor` of the page before",
+            ));
+        }
+    };
+    let limit = query.limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
+    let filter = JobFilter {
+        states: query.states.clone(),
+        parent: None,
+        project: query.project.clone(),
+    };
+    context
+        .db
+        .read("jobs", async move |tx: &mut Tx<'_>| {
+            let page = skep_queue::jobs(tx, &filter, cursor, limit).await?;
+            let mut items = Vec::with_capacity(page.items.len());
+            for job in page.items {
+                let dispatch = record::dispatch(tx, &job.id).await?;
+                let cost = skep_gateway::job_cost(tx, &job.id).await?.cost;
+                items.push(summary(job, &dispatch, cost));
+            }
+            Ok(Page {
+                items,
+                next_cursor: page.next_cursor.map(|cursor| cursor.to_string()),
+            })
+        })
+        .await
+}
+
+fn summary(job: Job, dispatch: &Dispatch, cost: skep_types::MicroUsd) -> JobSummary {
+    let title = dispatch.instruction.lines().next().unwrap_or_default();
+    JobSummary {
+        id: job.id,
+        number: job.number,
+        kind: job.kind,
+        purpose: job.purpose,
+        state: job.state,
+        title: title.chars().take(120).collect(),
+        worker: dispatch.worker.clone(),
+        created_at: job.created_at_ms,
+        ended_at: job.ended_at_ms,
+        cost_micro_usd: cost,
+    }
+}
+
+/// What a job's worker wrote.
+pub(crate) async fn log(
+    context: &Context,
+    name: &str,
+    attempt: Option<&str>,
+) -> Result<LogView, DirectorError> {
+    let name = name.to_owned();
+    let (job, attempts) = context
+        .db
+        .read("attempts", async move |tx: &mut Tx<'_>| {
+            let job = reference::resolve(tx, &name).await?;
+            let attempts = skep_queue::attempts(tx, &job.id).await?;
+            Ok::<_, DirectorError>((job, attempts))
+        })
+        .await?;
+    let found = match attempt {
+        Some(wanted) => attempts.iter().find(|a| a.id.as_str() == wanted),
+        None => attempts.last(),
+    };
+    let Some(found) = found else {
+        let reference = attempt.map_or_else(|| format!("of job {}", job.number), str::to_owned);
+        return Err(DirectorError::NotFound {
+            noun: "attempt",
+            reference,
+        });
+    };
+    let path = context
+        .home
+        .logs()
+        .join(job.id.as_str())
+        .join(format!("{}.log", found.id));
+    let length = std::fs::metadata(&path).map_or(0, |meta| meta.len());
+    // An attempt that has not written anything yet has no file.
+    let text = crate::log::tail(&path, LOG_VIEW_BYTES_MAX).unwrap_or_default();
+    Ok(LogView {
+        attempt: found.id.clone(),
+        text,
+        cut: length > LOG_VIEW_BYTES_MAX as u64,
+    })
+}
+
+/// What a job's newest result changes.
+pub(crate) async fn diff(context: &Context, name: &str) -> Result<DiffView, DirectorError> {
+    let name = name.to_owned();
+    let (job, dispatch, result) = context
+        .db
+        .read("result", async move |tx: &mut Tx<'_>| {
+            let job = reference::resolve(tx, &name).await?;
+            let dispatch = record::dispatch(tx, &job.id).await?;
+            let result = record::latest_result(tx, &job.id).await?;
+            Ok::<_, DirectorError>((job, dispatch, result))
+        })
+        .await?;
+    let tip = result.and_then(|result| result.tip_commit);
+    let (Some(vault), Some(base), Some(tip)) = (dispatch.vault, dispatch.base_commit, tip) else {
+        let reference = format!("of job {}", job.number);
+        return Err(DirectorError::NotFound {
+            noun: "result",
+            reference,
+        });
+    };
+    let diff = review::diff(Path::new(&vault), &base, &tip, DIFF_BYTES_MAX).await?;
+    Ok(DiffView { base, tip, diff })
+}
+
+/// Sealed events, oldest first.
+pub(crate) async fn events(
+    context: &Context,
+    after_seq: i64,
+    subject: Option<&str>,
+    limit: i64,
+) -> Result<Vec<EventView>, DirectorError> {
+    let (subject, limit) = (subject.map(str::to_owned), limit.clamp(1, PAGE_MAX));
+    let events = context
+        .db
+        .read("events", async move |tx: &mut Tx<'_>| match &subject {
+            Some(subject) => skep_ledger::tail_of(tx, subject, after_seq, limit).await,
+            None => skep_ledger::tail(tx, after_seq, limit).await,
+        })
+        .await
+        .map_err(|e| DirectorError::outside("read the ledger", e))?;
+    Ok(events
+        .into_iter()
+        .map(|event| EventView {
+            seq: event.seq,
+            at: event.at_ms,
+            kind: event.kind,
+            version: event.version,
+            subject: event.subject,
+            payload: serde_json::from_slice(&event.payload).unwrap_or(serde_json::Value::Null),
+            hash: event.hash.to_string(),
+        })
+        .collect())
+}
+
+/// Recomputes the whole chain.
+pub(crate) async fn verify_ledger(context: &Context) -> Result<LedgerView, DirectorError> {
+    let report = skep_ledger::verify(&context.db, context.ledger_public_key)
+        .await
+        .map_err(|e| DirectorError::outside("verify the ledger", e))?;
+    let (seq, reason) = report.first_bad.map(|bad| (bad.seq, bad.reason)).unzip();
+    Ok(LedgerView {
+        ok: seq.is_none(),
+        events: report.events,
+        unsealed: report.unsealed,
+        head: report.head_hash.to_string(),
+        first_bad_seq: seq,
+        reason,
+    })
+}

@@ -1,0 +1,210 @@
+//! The handle that the edges hold, and the context that every step works in.
+
+use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
+use crate::engine::Running;
+use crate::error::DirectorError;
+use crate::{EngineError, Home, account, dispatch, engine, reference};
+use skep_api::{
+    DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
+    Page, RetryRequest,
+};
+use skep_db::Db;
+use skep_ledger::LedgerPublicKey;
+use skep_sandbox::FencePaths;
+use skep_stdx::{SharedClock, SharedEntropy};
+use skep_types::{JobState, NodeId};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use tokio::sync::watch;
+
+/// Serves the gateway's routes, and nothing else, on a listener until the task is aborted.
+pub type ServeGateway =
+    Arc<dyn Fn(std::net::TcpListener) -> tokio::task::JoinHandle<()> + Send + Sync>;
+
+/// What a director is made of.
+pub struct DirectorOptions {
+    /// The folder that holds everything.
+    pub home: Home,
+    /// The store, its schema up to date.
+    pub db: Db,
+    /// The configured models by name.
+    pub models: BTreeMap<String, ModelFacts>,
+    /// The configured workers by name.
+    pub workers: BTreeMap<String, WorkerConfig>,
+    /// How the engine runs.
+    pub engine: EngineConfig,
+    /// What agents may read besides the system.
+    pub toolchain: ToolchainConfig,
+    /// The clock for ids and reports; leases follow the store's.
+    pub clock: SharedClock,
+    /// The source of ids and keys.
+    pub entropy: SharedEntropy,
+    /// The `skep` binary, which is also the launcher of every fence.
+    pub launcher: PathBuf,
+    /// How the listener inside a fence is served.
+    pub serve_gateway: ServeGateway,
+    /// The public half of the key that signs the ledger's head.
+    pub ledger_public_key: LedgerPublicKey,
+    /// The owner of a job that names none.
+    pub owner: String,
+}
+
+/// What every step works in.
+pub(crate) struct Context {
+    pub(crate) home: Home,
+    pub(crate) db: Db,
+    pub(crate) models: BTreeMap<String, ModelFacts>,
+    pub(crate) workers: BTreeMap<String, WorkerConfig>,
+    pub(crate) engine: EngineConfig,
+    pub(crate) toolchain: ToolchainConfig,
+    pub(crate) clock: SharedClock,
+    pub(crate) entropy: SharedEntropy,
+    pub(crate) launcher: PathBuf,
+    pub(crate) serve_gateway: ServeGateway,
+    pub(crate) ledger_public_key: LedgerPublicKey,
+    pub(crate) owner: String,
+    pub(crate) node: NodeId,
+    pub(crate) running: Running,
+}
+
+impl Context {
+    /// The configured toolchain folders that exist, `~` resolved.
+    pub(crate) fn toolchain_roots(&self) -> Vec<PathBuf> {
+        let user_home = std::env::var_os("HOME").map(PathBuf::from);
+        self.toolchain
+            .read_only
+            .iter()
+            .filter_map(|text| match (text.strip_prefix("~/"), &user_home) {
+                (Some(rest), Some(home)) => Some(home.join(rest)),
+                (Some(_), None) => None,
+                (None, _) => Some(PathBuf::from(text)),
+            })
+            .filter(|path| path.exists())
+            .collect()
+    }
+
+    /// The environment of a command inside a fence: private folders, toolchains, and no network.
+    pub(crate) fn tool_environment(&self, paths: &FencePaths) -> Vec<(String, String)> {
+        skep_sandbox::toolchain_environment(&self.toolchain_roots(), paths)
+    }
+}
+
+/// Which jobs a list shows.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct JobQuery {
+    /// Only jobs in one of these states; all when empty.
+    pub states: Vec<JobState>,
+    /// Only jobs of this project.
+    pub project: Option<String>,
+    /// Where the last page ended.
+    pub cursor: Option<String>,
+    /// How many, at most.
+    pub limit: Option<i64>,
+}
+
+/// The handle. Cheap to clone.
+#[derive(Clone)]
+pub struct Director(Arc<Context>);
+
+impl Director {
+    /// A director; nothing runs until [`Director::run`].
+    pub fn new(options: DirectorOptions) -> Self {
+        let node = NodeId::new(&*options.clock, &*options.entropy);
+        Self(Arc::new(Context {
+            home: options.home,
+            db: options.db,
+            models: options.models,
+            workers: options.workers,
+            engine: options.engine,
+            toolchain: options.toolchain,
+            clock: options.clock,
+            entropy: options.entropy,
+            launcher: options.launcher,
+            serve_gateway: options.serve_gateway,
+            ledger_public_key: options.ledger_public_key,
+            owner: options.owner,
+            node,
+            running: Running::default(),
+        }))
+    }
+
+    /// The engine: reconciles what an earlier engine left, then claims, runs, verifies, lands and
+    /// delivers until [`Director::stop`]. A worker interrupted by the stop uses up no attempt.
+    pub async fn run(&self) -> Result<(), EngineError> {
+        engine::run(Arc::clone(&self.0)).await
+    }
+
+    /// Asks the engine to stop.
+    pub fn stop(&self) {
+        self.0.running.stop();
+    }
+
+    /// How many jobs could still move without a person or more money.
+    pub async fn live_jobs(&self) -> Result<i64, DirectorError> {
+        account::live_jobs(&self.0.db).await
+    }
+
+    /// Writes a job down and queues it; its base is pinned here.
+    pub async fn dispatch(&self, request: DispatchRequest) -> Result<JobSubmitted, DirectorError> {
+        dispatch::dispatch(&self.0, request).await
+    }
+
+    /// One job by id or number.
+    pub async fn job(&self, reference: &str) -> Result<JobView, DirectorError> {
+        account::job(&self.0, reference).await
+    }
+
+    /// A page of jobs, newest first.
+    pub async fn jobs(&self, query: &JobQuery) -> Result<Page<JobSummary>, DirectorError> {
+        account::jobs(&self.0, query).await
+    }
+
+    /// What a job's worker wrote: the newest attempt's, or the one asked for.
+    pub async fn job_log(
+        &self,
+        reference: &str,
+        attempt: Option<&str>,
+    ) -> Result<LogView, DirectorError> {
+        account::log(&self.0, reference, attempt).await
+    }
+
+    /// What a job's newest result changes.
+    pub async fn job_diff(&self, reference: &str) -> Result<DiffView, DirectorError> {
+        account::diff(&self.0, reference).await
+    }
+
+    /// Ends a job: its worker's whole process tree dies, its fence is withdrawn.
+    pub async fn cancel(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
+        reference::cancel(&self.0, reference).await
+    }
+
+    /// Starts an ended or waiting job again.
+    pub async fn retry(
+        &self,
+        reference: &str,
+        request: RetryRequest,
+    ) -> Result<JobSubmitted, DirectorError> {
+        reference::retry(&self.0, reference, request).await
+    }
+
+    /// Sealed ledger events after `after_seq`, oldest first.
+    pub async fn events(
+        &self,
+        after_seq: i64,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EventView>, DirectorError> {
+        account::events(&self.0, after_seq, subject, limit).await
+    }
+
+    /// Recomputes the whole chain.
+    pub async fn verify_ledger(&self) -> Result<LedgerView, DirectorError> {
+        account::verify_ledger(&self.0).await
+    }
+
+    /// Changes whenever something was appended to the ledger in this process.
+    pub fn listen(&self) -> watch::Receiver<u64> {
+        self.0.db.listen("ledger")
+    }
+}

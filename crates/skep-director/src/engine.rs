@@ -1,0 +1,350 @@
+//! The engine: claims work for free slots, renews its claims, and runs each step to its end.
+//!
+//! Two kinds of actor: the loop here, which alone claims, and one task for each claimed step.
+//! They share the registry of what runs, through which a cancel or a stop reaches a step.
+
+use crate::attempt::{self, After};
+use crate::director::Context;
+use crate::error::{DirectorError, describe};
+use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
+use crate::{account, delivery, landing, record, verify};
+use skep_db::{DbError, Tx};
+use skep_queue::{Claim, ClaimRequest, Lease};
+use skep_stdx::Backoff;
+use skep_types::{AttemptId, FailureClass, JobId, JobState};
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+
+/// Why the engine could not start or go on.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum EngineError {
+    /// What an earlier engine left could not be put in order.
+    #[error("reconcile what an earlier engine left")]
+    Reconcile(#[source] DirectorError),
+}
+
+/// What a running step is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Signal {
+    /// Go on.
+    Go,
+    /// The job was cancelled.
+    Cancelled,
+    /// The claim is no longer ours: end everything, write nothing.
+    LeaseLost,
+    /// The engine stops: end the worker; the job starts again elsewhere or later.
+    Stopping,
+}
+
+/// What runs in this process.
+pub(crate) struct Running {
+    steps: Mutex<HashMap<JobId, watch::Sender<Signal>>>,
+    stop: watch::Sender<bool>,
+    /// Changes whenever a slot becomes free.
+    freed: watch::Sender<u64>,
+}
+
+impl Default for Running {
+    fn default() -> Self {
+        let (stop, freed) = (watch::channel(false).0, watch::channel(0).0);
+        Self {
+            steps: Mutex::default(),
+            stop,
+            freed,
+        }
+    }
+}
+
+impl Running {
+    /// Asks the engine to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Tells the step of `job`, if one runs here.
+    pub(crate) fn tell(&self, job: &JobId, signal: Signal) {
+        if let Some(step) = self.steps().get(job) {
+            step.send_replace(signal);
+        }
+    }
+
+    fn steps(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, watch::Sender<Signal>>> {
+        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn begin(&self, job: &JobId) -> watch::Receiver<Signal> {
+        let (sender, receiver) = watch::channel(Signal::Go);
+        self.steps().insert(job.clone(), sender);
+        receiver
+    }
+
+    fn end(&self, job: &JobId) {
+        self.steps().remove(job);
+        self.freed.send_modify(|count| *count += 1);
+    }
+
+    fn count(&self) -> i64 {
+        i64::try_from(self.steps().len()).unwrap_or(i64::MAX)
+    }
+}
+
+/// Runs until [`Running::stop`].
+pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
+    reconcile(&context).await.map_err(EngineError::Reconcile)?;
+    let heartbeat = skep_stdx::spawn("heartbeat", heartbeat(Arc::clone(&context)));
+    let deliveries = skep_stdx::spawn("delivery", delivery::run(Arc::clone(&context)));
+    let mut queue = context.db.listen(skep_queue::TOPIC);
+    let mut freed = context.running.freed.subscribe();
+    let mut stop = context.running.stop.subscribe();
+    while !*stop.borrow_and_update() {
+        match claim(&context).await {
+            Ok(claims) => claims.into_iter().for_each(|claim| begin(&context, claim)),
+            Err(error) => tracing::error!(error = describe(&error), "no work was claimed"),
+        }
+        tokio::select! {
+            _ = queue.changed() => {}
+            _ = freed.changed() => {}
+            _ = stop.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(POLL_MS)) => {}
+        }
+    }
+    drain(&context).await;
+    heartbeat.abort();
+    deliveries.abort();
+    Ok(())
+}
+
+/// Puts in order what an earlier engine of this home left behind.
+async fn reconcile(context: &Arc<Context>) -> Result<(), DirectorError> {
+    let node = context.node.clone();
+    context
+        .db
+        .write("reconcile", async move |tx: &mut Tx<'_>| {
+            skep_queue::reconcile(tx, Some(&node)).await?;
+            Ok::<_, DirectorError>(())
+        })
+        .await?;
+    clear_attempts(context).await
+}
+
+/// Removes the folders of attempts: at the start of the only engine of a home none is in use.
+async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
+    let failed = |e| DirectorError::outside("clear the folders of ended attempts", e);
+    let mut folders = tokio::fs::read_dir(context.home.attempts())
+        .await
+        .map_err(failed)?;
+    while let Some(folder) = folders.next_entry().await.map_err(failed)? {
+        crate::check::remove(&folder.path()).await?;
+    }
+    Ok(())
+}
+
+async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
+    let slots = context.engine.slots - context.running.count();
+    if slots <= 0 {
+        return Ok(Vec::new());
+    }
+    let attempt_ids = (0..slots)
+        .map(|_| AttemptId::new(&*context.clock, &*context.entropy))
+        .collect();
+    let request = ClaimRequest {
+        node: context.node.clone(),
+        slots,
+        lease_ms: LEASE_MS,
+        attempt_ids,
+    };
+    context
+        .db
+        .write("claim", async move |tx: &mut Tx<'_>| {
+            skep_queue::claim(tx, &request).await
+        })
+        .await
+}
+
+async fn heartbeat(context: Arc<Context>) {
+    loop {
+        tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
+        let node = context.node.clone();
+        let renewed = context
+            .db
+            .write("heartbeat", async move |tx: &mut Tx<'_>| {
+                skep_queue::heartbeat(tx, &node, LEASE_MS).await
+            })
+            .await;
+        match renewed {
+            Ok(held) => {
+                let lost: Vec<JobId> = context
+                    .running
+                    .steps()
+                    .keys()
+                    .filter(|job| !held.contains(job))
+                    .cloned()
+                    .collect();
+                lost.iter()
+                    .for_each(|job| context.running.tell(job, Signal::LeaseLost));
+            }
+            Err(error) => tracing::error!(error = describe(&error), "claims were not renewed"),
+        }
+    }
+}
+
+fn begin(context: &Arc<Context>, claim: Claim) {
+    let signal = context.running.begin(&claim.job.id);
+    let context = Arc::clone(context);
+    // The task ends by itself and reports through the database; nobody waits for its handle.
+    drop(skep_stdx::spawn("step", async move {
+        let job = claim.job.id.clone();
+        step(&context, &claim, signal.clone()).await;
+        context.running.end(&job);
+    }));
+}
+
+/// Runs the step that the job's state asks for, and the ones that follow under the same claim.
+async fn step(context: &Context, claim: &Claim, signal: watch::Receiver<Signal>) {
+    let outcome = async {
+        if claim.found.claim_starts_attempt() {
+            match attempt::run(context, claim, signal.clone()).await? {
+                After::Left => return Ok(()),
+                After::Verify => {}
+            }
+        }
+        if claim.found != JobState::Landing
+            && verify::run(context, claim).await? != verify::After::Land
+        {
+            return Ok(());
+        }
+        landing::run(context, claim).await
+    };
+    let mut stopped = signal.clone();
+    let outcome = tokio::select! {
+        outcome = outcome => outcome,
+        // An attempt hears the signal itself, so that its worker is dead before it returns; the
+        // engine's own steps have fences that die when they are dropped.
+        _ = stopped.wait_for(|s| *s != Signal::Go), if !claim.found.claim_starts_attempt() => return,
+    };
+    if let Err(failure) = outcome {
+        let told = *signal.borrow();
+        give_up(context, claim, failure, told).await;
+    }
+}
+
+/// A step that could not be finished.
+#[derive(Debug)]
+pub(crate) struct StepFailure {
+    pub(crate) class: FailureClass,
+    pub(crate) error: DirectorError,
+}
+
+impl From<DirectorError> for StepFailure {
+    fn from(error: DirectorError) -> Self {
+        Self {
+            class: FailureClass::Unknown,
+            error,
+        }
+    }
+}
+
+impl From<DbError> for StepFailure {
+    fn from(error: DbError) -> Self {
+        DirectorError::Db(error).into()
+    }
+}
+
+async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal: Signal) {
+    let reason = describe(&failure.error);
+    tracing::error!(job = %claim.job.id, class = %failure.class, reason, "a step failed");
+    if signal != Signal::Go {
+        return;
+    }
+    let lease = Lease {
+        job: claim.job.id.clone(),
+        fence: claim.fence,
+    };
+    let (class, attempts_left) = (
+        failure.class,
+        claim.job.attempts_used + 1 < claim.job.attempts_max,
+    );
+    let backoff = Backoff {
+        base_ms: 2_000,
+        cap_ms: 300_000,
+    };
+    let retry = u32::try_from(claim.job.attempts_used).unwrap_or(0);
+    let delay_ms = backoff.delay_ms(retry, &*context.entropy);
+    let attempt = claim.attempt.clone();
+    let written = context
+        .db
+        .write("give up", async move |tx: &mut Tx<'_>| {
+            if let Some(attempt) = &attempt {
+                attempt::end_failed(tx, &lease, attempt, class).await?;
+            }
+            if class.is_transient() && attempts_left {
+                attempt::back_off(tx, &lease, class, delay_ms, &reason).await
+            } else {
+                finish(tx, &lease, JobState::Failed, Some(class), Some(&reason)).await
+            }
+        })
+        .await;
+    if let Err(error) = written {
+        // The claim lapses by itself, and the next engine starts the step again.
+        tracing::error!(job = %claim.job.id, error = describe(&error), "the failure was not recorded");
+    }
+}
+
+/// Ends a job under its lease: the last state, its reason, and the report that is now due.
+pub(crate) async fn finish(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    to: JobState,
+    failure: Option<FailureClass>,
+    reason: Option<&str>,
+) -> Result<(), DirectorError> {
+    advance(tx, lease, to, false, failure).await?;
+    if let Some(reason) = reason {
+        record::put_reason(tx, &lease.job, reason).await?;
+    }
+    skep_gateway::revoke_of_job(tx, &lease.job).await?;
+    account::report_due(tx, &lease.job).await?;
+    crate::review::abandoned(tx, &lease.job).await
+}
+
+/// Moves a job under its lease.
+pub(crate) async fn advance(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    to: JobState,
+    keep_lease: bool,
+    failure: Option<FailureClass>,
+) -> Result<(), DirectorError> {
+    let how = skep_queue::Advance {
+        keep_lease,
+        failure,
+        run_at_ms: None,
+    };
+    skep_queue::advance(tx, lease, to, how)
+        .await
+        .map(|_| ())
+        .map_err(|e| DirectorError::outside(format!("move the job to {to}"), e))
+}
+
+async fn drain(context: &Arc<Context>) {
+    let jobs: Vec<JobId> = context.running.steps().keys().cloned().collect();
+    jobs.iter()
+        .for_each(|job| context.running.tell(job, Signal::Stopping));
+    let mut freed = context.running.freed.subscribe();
+    let empty = async {
+        while context.running.count() > 0 {
+            if freed.changed().await.is_err() {
+                return;
+            }
+        }
+    };
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MS), empty)
+        .await
+        .is_err()
+    {
+        tracing::error!("some steps did not end in time; their claims lapse by themselves");
+    }
+}

@@ -1,0 +1,149 @@
+//! What a use case answers when it cannot do what was asked, with a stable code and a hint.
+
+use skep_api::ErrorBody;
+use skep_db::DbError;
+
+/// A refused or failed use case.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum DirectorError {
+    /// The request cannot be carried out as it stands; nothing was changed.
+    #[error("{message}")]
+    Usage {
+        /// Stable, for scripts.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+        /// What to do next.
+        hint: String,
+    },
+    /// A policy forbids it; nothing was changed.
+    #[error("{message}")]
+    Policy {
+        /// Stable, for scripts.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+        /// What to do next.
+        hint: String,
+    },
+    /// There is no such thing.
+    #[error("there is no {noun} `{reference}`")]
+    NotFound {
+        /// What was looked for.
+        noun: &'static str,
+        /// By which name.
+        reference: String,
+    },
+    /// The thing is not in a state that allows it; nothing was changed.
+    #[error("{message}")]
+    Conflict {
+        /// Stable, for scripts.
+        code: &'static str,
+        /// One sentence.
+        message: String,
+        /// What to do next.
+        hint: String,
+    },
+    /// The store failed.
+    #[error("use the database")]
+    Db(#[from] DbError),
+    /// Something outside the store failed.
+    #[error("{operation}")]
+    Outside {
+        /// What was being done.
+        operation: String,
+        /// Why it failed.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+impl DirectorError {
+    pub(crate) fn usage(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Usage {
+            code,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(crate) fn policy(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Policy {
+            code,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(crate) fn conflict(
+        code: &'static str,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) -> Self {
+        Self::Conflict {
+            code,
+            message: message.into(),
+            hint: hint.into(),
+        }
+    }
+
+    pub(crate) fn outside(
+        operation: impl Into<String>,
+        source: impl std::error::Error + Send + Sync + 'static,
+    ) -> Self {
+        Self::Outside {
+            operation: operation.into(),
+            source: Box::new(source),
+        }
+    }
+
+    /// The error as every surface shows it.
+    pub fn body(&self) -> ErrorBody {
+        let (code, hint, exit) = match self {
+            Self::Usage { code, hint, .. } => (*code, hint.clone(), 2),
+            Self::Policy { code, hint, .. } => (*code, hint.clone(), 3),
+            Self::Conflict { code, hint, .. } => (*code, hint.clone(), 1),
+            Self::NotFound { .. } => (
+                "not_found",
+                "`skep job list` shows the jobs there are".to_owned(),
+                4,
+            ),
+            Self::Db(_) => (
+                "database_failed",
+                "`skep doctor` says what is wrong".to_owned(),
+                5,
+            ),
+            Self::Outside { .. } => (
+                "outside_failed",
+                "`skep doctor` says what is wrong".to_owned(),
+                5,
+            ),
+        };
+        ErrorBody {
+            code: code.to_owned(),
+            message: describe(self),
+            hint: Some(hint),
+            exit,
+        }
+    }
+}
+
+/// The message and its causes in one line, each said once.
+pub(crate) fn describe(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}

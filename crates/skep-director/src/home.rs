@@ -1,0 +1,126 @@
+//! The home: one folder that holds everything an engine owns.
+
+use std::io;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+/// The paths inside a home. Making one touches nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Home(PathBuf);
+
+impl Home {
+    /// The home at `root`.
+    pub const fn at(root: PathBuf) -> Self {
+        Self(root)
+    }
+
+    /// Makes the folders that are missing, readable by their owner only.
+    pub fn prepare(&self) -> io::Result<()> {
+        let folders = [
+            self.root().to_owned(),
+            self.attempts(),
+            self.vaults(),
+            self.reports(),
+            self.logs(),
+        ];
+        folders.iter().try_for_each(|folder| {
+            std::fs::DirBuilder::new()
+                .recursive(true)
+                .mode(0o700)
+                .create(folder)
+        })
+    }
+
+    /// The folder itself.
+    pub fn root(&self) -> &Path {
+        &self.0
+    }
+
+    /// The SQLite file.
+    pub fn database(&self) -> PathBuf {
+        self.0.join("skep.db")
+    }
+
+    /// The Unix socket of whoever holds the home.
+    pub fn socket(&self) -> PathBuf {
+        self.0.join("skep.sock")
+    }
+
+    /// The lock of whoever holds the home.
+    pub fn lock(&self) -> PathBuf {
+        self.0.join("skep.lock")
+    }
+
+    /// The local API token.
+    pub fn token(&self) -> PathBuf {
+        self.0.join("token")
+    }
+
+    /// The key that signs the ledger's head.
+    pub fn ledger_key(&self) -> PathBuf {
+        self.0.join("ledger.key")
+    }
+
+    /// One folder for each attempt under way.
+    pub fn attempts(&self) -> PathBuf {
+        self.0.join("attempts")
+    }
+
+    /// The engine's own bare repositories, one for each source repository.
+    pub fn vaults(&self) -> PathBuf {
+        self.0.join("vaults")
+    }
+
+    /// The delivered accounts of ended jobs.
+    pub fn reports(&self) -> PathBuf {
+        self.0.join("reports")
+    }
+
+    /// What workers and checks wrote, one folder for each job.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+}
+
+/// Removes a tree that an agent may have left without the rights to remove it.
+pub(crate) fn remove_tree(path: &Path) -> io::Result<()> {
+    match std::fs::remove_dir_all(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+            open_folders(path)?;
+            std::fs::remove_dir_all(path)
+        }
+        other => other,
+    }
+}
+
+/// Gives the owner every right on the folders of a tree; links are left alone.
+fn open_folders(path: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700))?;
+    for entry in std::fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_folders(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    #[test]
+    fn a_closed_folder_is_removed_and_a_missing_one_is_no_error() {
+        let place = tempfile::tempdir().unwrap();
+        let tree = place.path().join("tree");
+        std::fs::create_dir_all(tree.join("closed/inner")).unwrap();
+        std::fs::set_permissions(tree.join("closed"), std::fs::Permissions::from_mode(0o500))
+            .unwrap();
+        remove_tree(&tree).unwrap();
+        assert!(!tree.exists());
+        remove_tree(&tree).unwrap();
+    }
+}

@@ -1,0 +1,322 @@
+//! Landing: the one place that moves a target branch, and only by compare-and-swap.
+//!
+//! The intent (old tip, prebuilt new tip) is on record before the swap, so that a lander that was
+//! killed in between finds out what happened by looking at the target. A job is done when its
+//! commit was read back from there.
+
+mod target;
+
+use crate::check::{CheckPlan, run_checks};
+use crate::director::Context;
+use crate::engine::{StepFailure, advance, finish};
+use crate::error::DirectorError;
+use crate::event::{self, LandingHeld, LandingIntended, LandingReadBack};
+use crate::limits::LANDING_TRIES_MAX;
+use crate::record::{self, Dispatch, LandingRow, VerdictRow, put_landing};
+use crate::verify::record_checks;
+use skep_db::{DbError, Tx};
+use skep_queue::{Claim, Lease};
+use skep_types::{Finding, FindingOutcome, JobState, LandingState, Verdict};
+use std::path::Path;
+use target::{Merge, Target};
+
+/// Records that a result has passed its gate and waits to be landed.
+pub(crate) async fn pend(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<(), DirectorError> {
+    let Some(target) = &dispatch.target_branch else {
+        return Ok(());
+    };
+    let row = LandingRow {
+        job: dispatch.job.clone(),
+        state: LandingState::Pending,
+        target: target.clone(),
+        old_commit: None,
+        commit: None,
+        read_back_at: None,
+        reason: None,
+    };
+    Ok(put_landing(tx, &row).await?)
+}
+
+/// Lands the verified result of the claimed job.
+pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<(), StepFailure> {
+    let lease = Lease {
+        job: claim.job.id.clone(),
+        fence: claim.fence,
+    };
+    let job = lease.job.clone();
+    let (dispatch, landing, verdicts) = context
+        .db
+        .read("landing", async move |tx: &mut Tx<'_>| {
+            let dispatch = record::dispatch(tx, &job).await?;
+            Ok::<_, DbError>((
+                dispatch,
+                record::landing(tx, &job).await?,
+                record::verdicts(tx, &job).await?,
+            ))
+        })
+        .await?;
+    let verified = verdicts
+        .into_iter()
+        .rev()
+        .find(|v| v.result == Verdict::Valid);
+    let incomplete = || {
+        DirectorError::conflict(
+            "record_incomplete",
+            "there is no verified commit to land",
+            "",
+        )
+    };
+    let verified = verified.ok_or_else(incomplete)?;
+    let (Some(tip), Some(repo), Some(vault), Some(branch)) = (
+        verified.commit.clone(),
+        &dispatch.repo,
+        &dispatch.vault,
+        &dispatch.target_branch,
+    ) else {
+        return Err(incomplete().into());
+    };
+    let target = Target::new(repo, vault, branch);
+    let lander = Lander {
+        context,
+        lease,
+        number: claim.job.number,
+        dispatch: &dispatch,
+        verified: &verified,
+        target,
+        tip,
+    };
+    // What an interrupted lander left is looked at before anything is planned anew.
+    if let Some(intent) = landing.filter(|row| row.state == LandingState::Landing)
+        && let (Some(old), Some(new)) = (&intent.old_commit, &intent.commit)
+        && lander.target.contains(new).await?
+    {
+        return lander.read_back(old, new).await;
+    }
+    for _ in 0..LANDING_TRIES_MAX {
+        if lander.try_once().await? == Tried::Settled {
+            return Ok(());
+        }
+    }
+    lander
+        .hold(
+            LandingState::Pending,
+            "the target kept moving; land again with `skep job retry ID`",
+        )
+        .await
+}
+
+/// How one try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tried {
+    /// The job has left this claim.
+    Settled,
+    /// The target moved in between; what was planned is void.
+    Moved,
+}
+
+struct Lander<'a> {
+    context: &'a Context,
+    lease: Lease,
+    number: i64,
+    dispatch: &'a Dispatch,
+    verified: &'a VerdictRow,
+    target: Target<'a>,
+    tip: String,
+}
+
+impl Lander<'_> {
+    async fn try_once(&self) -> Result<Tried, StepFailure> {
+        let old = self.target.tip().await?;
+        let title = self.dispatch.instruction.lines().next().unwrap_or_default();
+        let message = format!(
+            "Merge job {}: {}\n\nSkep-Job: {}\n",
+            self.number,
+            cut(title),
+            self.lease.job
+        );
+        let new = match self
+            .target
+            .plan(old.as_deref(), &self.tip, &message)
+            .await?
+        {
+            Merge::Ready(new) => new,
+            Merge::Contained => {
+                self.read_back(old.as_deref().unwrap_or_default(), &self.tip)
+                    .await?;
+                return Ok(Tried::Settled);
+            }
+            Merge::Conflict(files) => {
+                let reason = format!("git cannot merge: {files}");
+                self.hold(LandingState::Conflict, &reason).await?;
+                return Ok(Tried::Settled);
+            }
+        };
+        if new != self.tip && !self.merged_commit_passes(&new).await? {
+            return Ok(Tried::Settled);
+        }
+        if let Some(reason) = self.target.obstacle(old.as_deref(), &new).await? {
+            self.hold(LandingState::Pending, &reason).await?;
+            return Ok(Tried::Settled);
+        }
+        self.target.bring_objects(&self.lease.job, &new).await?;
+        let old = old.unwrap_or_else(|| target::NO_COMMIT.to_owned());
+        self.intend(&old, &new).await?;
+        skep_stdx::crash::point("landing.intended");
+        if !self.target.swap(&old, &new).await? {
+            return Ok(Tried::Moved);
+        }
+        skep_stdx::crash::point("landing.swapped");
+        self.read_back(&old, &new).await?;
+        Ok(Tried::Settled)
+    }
+
+    /// A merge is a commit nobody has checked yet: the job's checks run on it as well.
+    async fn merged_commit_passes(&self, merged: &str) -> Result<bool, StepFailure> {
+        let (Some(vault), Some(base)) = (&self.dispatch.vault, &self.dispatch.base_commit) else {
+            return Ok(false);
+        };
+        let plan = CheckPlan {
+            vault: Path::new(vault),
+            base,
+            commit: merged,
+            commands: &self.dispatch.checks,
+            guarded: &[],
+            place: self
+                .context
+                .home
+                .attempts()
+                .join(format!("{}-merge", self.verified.attempt)),
+            logs: self.context.home.logs().join(self.lease.job.as_str()),
+            log_prefix: format!("{}-merge", self.verified.attempt),
+            canaries: false,
+        };
+        let checks = run_checks(self.context, &plan).await?;
+        record_checks(self.context, &self.lease, "merged", merged, &checks).await?;
+        let Some(red) = checks.iter().find(|check| check.exit_code != Some(0)) else {
+            return Ok(true);
+        };
+        let finding = Finding {
+            rule: "merge_check".to_owned(),
+            claim: format!(
+                "`{}` exits 0 on the merge with {}",
+                red.command, self.target.branch
+            ),
+            evidence: red
+                .exit_code
+                .map_or("stopped at its limit".to_owned(), |code| {
+                    format!("exit {code} at {merged}")
+                }),
+            outcome: FindingOutcome::Contradicted,
+        };
+        let mut verdict = self.verified.clone();
+        verdict.result = Verdict::Invalid;
+        verdict.findings.push(finding);
+        let lease = self.lease.clone();
+        self.context
+            .db
+            .write("merge check failed", async move |tx: &mut Tx<'_>| {
+                crate::verify::record_verdict(tx, &verdict).await?;
+                advance(tx, &lease, JobState::Rework, false, None).await
+            })
+            .await?;
+        Ok(false)
+    }
+
+    async fn intend(&self, old: &str, new: &str) -> Result<(), DirectorError> {
+        let row = self.row(LandingState::Landing, Some(old), Some(new), None);
+        let event = LandingIntended {
+            job: self.lease.job.clone(),
+            fence: self.lease.fence,
+            old_commit: old.to_owned(),
+            new_commit: new.to_owned(),
+        };
+        let lease = self.lease.clone();
+        self.context
+            .db
+            .write("intend landing", async move |tx: &mut Tx<'_>| {
+                skep_authority::demand(tx, &lease.job, lease.fence)
+                    .await
+                    .map_err(|e| DirectorError::outside("show the current fence", e))?;
+                put_landing(tx, &row).await?;
+                event::append(tx, lease.job.as_str(), &event).await
+            })
+            .await
+    }
+
+    /// Brings a checked-out target in line, reads the commit back, and ends the job.
+    async fn read_back(&self, old: &str, new: &str) -> Result<(), StepFailure> {
+        self.target.sync_work_tree(old, new).await?;
+        skep_stdx::crash::point("landing.synced");
+        if !self.target.contains(new).await? {
+            return Err(DirectorError::conflict(
+                "landing_lost",
+                "the commit is not in its target",
+                "",
+            )
+            .into());
+        }
+        let row = self.row(LandingState::Landed, Some(old), Some(new), None);
+        let event = LandingReadBack {
+            job: self.lease.job.clone(),
+            fence: self.lease.fence,
+            commit: new.to_owned(),
+        };
+        let lease = self.lease.clone();
+        self.context
+            .db
+            .write("landed", async move |tx: &mut Tx<'_>| {
+                let mut landed = row.clone();
+                landed.read_back_at = Some(tx.now_ms().await?);
+                put_landing(tx, &landed).await?;
+                event::append(tx, lease.job.as_str(), &event).await?;
+                finish(tx, &lease, JobState::Done, None, None).await
+            })
+            .await?;
+        skep_stdx::crash::point("landing.recorded");
+        Ok(())
+    }
+
+    /// Sets the landing aside until a person has acted.
+    async fn hold(&self, state: LandingState, reason: &str) -> Result<(), StepFailure> {
+        let row = self.row(state, None, None, Some(reason));
+        let event = LandingHeld {
+            job: self.lease.job.clone(),
+            fence: self.lease.fence,
+            state: state.as_str(),
+        };
+        let (lease, reason) = (self.lease.clone(), reason.to_owned());
+        self.context
+            .db
+            .write("hold landing", async move |tx: &mut Tx<'_>| {
+                put_landing(tx, &row).await?;
+                record::put_reason(tx, &lease.job, &reason).await?;
+                event::append(tx, lease.job.as_str(), &event).await?;
+                advance(tx, &lease, JobState::WaitingHuman, false, None).await
+            })
+            .await?;
+        Ok(())
+    }
+
+    fn row(
+        &self,
+        state: LandingState,
+        old: Option<&str>,
+        new: Option<&str>,
+        reason: Option<&str>,
+    ) -> LandingRow {
+        LandingRow {
+            job: self.lease.job.clone(),
+            state,
+            target: self.target.branch.to_owned(),
+            old_commit: old.map(str::to_owned),
+            commit: new.map(str::to_owned),
+            read_back_at: None,
+            reason: reason.map(str::to_owned),
+        }
+    }
+}
+
+/// The first 60 characters of a title: git shows subjects in lines of about 72.
+fn cut(title: &str) -> String {
+    title.chars().take(60).collect()
+}

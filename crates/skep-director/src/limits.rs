@@ -1,0 +1,49 @@
+//! The limits of the director, each with its reason.
+
+/// The longest instruction, in bytes: a longer task is a file, and belongs in the repository.
+pub const INSTRUCTION_BYTES_MAX: usize = 64 * 1024;
+/// Checks of one job.
+pub const CHECKS_MAX: usize = 16;
+/// The longest check, in bytes.
+pub const CHECK_BYTES_MAX: usize = 4 * 1024;
+/// Scope globs of one job.
+pub const SCOPE_GLOBS_MAX: usize = 64;
+/// Waivers of one job.
+pub const WAIVERS_MAX: usize = 16;
+/// How long a claim holds without a heartbeat, in milliseconds.
+pub const LEASE_MS: i64 = 60_000;
+/// How often a node renews its claims, in milliseconds: three tries fit into one lease.
+pub const HEARTBEAT_MS: u64 = 15_000;
+/// How often the engine looks for work when nothing wakes it, in milliseconds.
+pub const POLL_MS: u64 = 1_000;
+/// What is kept of an attempt's output, in bytes.
+pub const LOG_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// What is kept of one check's output, in bytes.
+pub const CHECK_LOG_BYTES_MAX: u64 = 1024 * 1024;
+/// What `skep job log` shows, in bytes.
+pub const LOG_VIEW_BYTES_MAX: usize = 256 * 1024;
+/// The largest diff that is shown, in bytes.
+pub const DIFF_BYTES_MAX: usize = 512 * 1024;
+/// What a reviewer is told of the diff, in bytes; the whole change is checked out for it. Task,
+/// diff and outputs together fit into the longest instruction that a harness takes, 128 KiB.
+pub const REVIEW_DIFF_BYTES_MAX: usize = 40 * 1024;
+/// What a reviewer is told of one check's output, in bytes.
+pub const REVIEW_OUTPUT_BYTES_MAX: usize = 1024;
+/// Tool calls of one attempt that become ledger events of their own; the rest is counted.
+pub const TOOL_EVENTS_MAX: i64 = 2_000;
+/// The longest line of a worker's output that is read as an event, in bytes.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Attempts of one job that end by a failure of their own; a lost engine uses none.
+pub const ATTEMPTS_MAX: i64 = 5;
+/// How often a landing is computed anew because the target moved.
+pub const LANDING_TRIES_MAX: u32 = 8;
+/// Reviews asked for one result when a reviewer leaves no usable report.
+pub const REVIEWS_MAX: usize = 2;
+/// The longest wait for running steps at shutdown, in milliseconds.
+pub const DRAIN_MS: u64 = 10_000;
+/// The longest `prepare` command, in milliseconds.
+pub const PREPARE_MS: u64 = 600_000;
+/// One page of a list, when nothing is asked for and at the most.
+pub const PAGE_DEFAULT: i64 = 50;
+/// See [`PAGE_DEFAULT`].
+pub const PAGE_MAX: i64 = 500;

@@ -1,0 +1,31 @@
+//! The director's rows, and the only SQL of this crate.
+
+mod delivery;
+mod dispatch;
+mod landing;
+mod result;
+mod review;
+mod verdict;
+
+pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
+pub(crate) use dispatch::{Dispatch, dispatch, put_dispatch, put_reason, reason};
+pub(crate) use landing::{LandingRow, landing, put_landing};
+pub(crate) use result::{ResultRow, latest_result, put_result, results};
+pub(crate) use review::{ReviewRow, finish_review, put_review, review, reviews};
+pub(crate) use verdict::{CheckRow, VerdictRow, check_runs, put_check_run, put_verdict, verdicts};
+
+use skep_db::DbError;
+
+/// Reads a JSON column that this crate wrote itself.
+fn json<T: serde::de::DeserializeOwned>(column: &str, text: &str) -> Result<T, DbError> {
+    serde_json::from_str(text).map_err(|_| DbError::Column {
+        column: column.to_owned(),
+        found: "a document of another shape",
+    })
+}
+
+/// Writes a JSON column. The types written have no map with keys that are not text, so this
+/// cannot fail; an empty column would be read back as an error.
+fn to_json<T: serde::Serialize>(value: &T) -> String {
+    serde_json::to_string(value).unwrap_or_default()
+}

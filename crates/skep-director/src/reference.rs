@@ -1,0 +1,145 @@
+//! Jobs by the names people use for them, and what people do to them: cancel, retry.
+
+use crate::account::report_due;
+use crate::director::Context;
+use crate::engine::Signal;
+use crate::error::DirectorError;
+use crate::landing;
+use crate::record;
+use skep_api::{JobSubmitted, RetryRequest};
+use skep_db::Tx;
+use skep_queue::{CancelError, Job, RetryError};
+use skep_types::{JobId, JobState, Verdict};
+
+/// The job called `name`: an id, or a number with or without `#`.
+pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, DirectorError> {
+    let found = if let Ok(id) = name.parse::<JobId>() {
+        skep_queue::job(tx, &id).await?
+    } else if let Ok(number) = name.trim_start_matches('#').parse::<i64>() {
+        skep_queue::job_by_number(tx, number).await?
+    } else {
+        None
+    };
+    found.ok_or_else(|| DirectorError::NotFound {
+        noun: "job",
+        reference: name.chars().take(64).collect(),
+    })
+}
+
+/// Ends a job.
+pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted, DirectorError> {
+    let name = name.to_owned();
+    let job = context
+        .db
+        .write("cancel", async move |tx: &mut Tx<'_>| {
+            let job = resolve(tx, &name).await?;
+            let cancelled = skep_queue::cancel(tx, &job.id)
+                .await
+                .map_err(|error| match error {
+                    CancelError::Db(error) => DirectorError::Db(error),
+                    other => DirectorError::conflict(
+                        "job_ended",
+                        other.to_string(),
+                        format!("`skep job show {}` says how it ended", job.number),
+                    ),
+                })?;
+            skep_gateway::revoke_of_job(tx, &job.id).await?;
+            report_due(tx, &job.id).await?;
+            crate::review::abandoned(tx, &job.id).await?;
+            Ok::<_, DirectorError>(cancelled.job)
+        })
+        .await?;
+    context.running.tell(&job.id, Signal::Cancelled);
+    Ok(submitted(&job))
+}
+
+/// Starts an ended or waiting job again.
+pub(crate) async fn retry(
+    context: &Context,
+    name: &str,
+    request: RetryRequest,
+) -> Result<JobSubmitted, DirectorError> {
+    let name = name.to_owned();
+    let job = context
+        .db
+        .write("retry", async move |tx: &mut Tx<'_>| {
+            let job = resolve(tx, &name).await?;
+            if let Some(limit) = request.budget_micro_usd {
+                skep_gateway::raise_job_budget(tx, &job.id, limit)
+                    .await
+                    .map_err(|error| {
+                        DirectorError::usage(
+                            "budget_not_raised",
+                            error.to_string(),
+                            "a new limit covers at least what was already spent",
+                        )
+                    })?;
+            }
+            if job.state.is_terminal() {
+                start_over(tx, &job).await?;
+            } else {
+                go_on(tx, &job).await?;
+            }
+            resolve(tx, job.id.as_str()).await
+        })
+        .await?;
+    Ok(submitted(&job))
+}
+
+async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
+    skep_queue::retry(tx, &job.id, 1)
+        .await
+        .map(|_| ())
+        .map_err(|error| match error {
+            RetryError::Db(error) => DirectorError::Db(error),
+            other => DirectorError::conflict(
+                "job_not_retried",
+                other.to_string(),
+                "a job that is done is not run again; submit a new one",
+            ),
+        })
+}
+
+/// A waiting job goes on where it stands: a verified result is landed, anything else is worked on.
+async fn go_on(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
+    let is_waiting = matches!(
+        job.state,
+        JobState::WaitingHuman
+            | JobState::WaitingBudget
+            | JobState::Paused
+            | JobState::Backoff
+            | JobState::WaitingQuota
+    );
+    if !is_waiting {
+        return Err(DirectorError::conflict(
+            "job_live",
+            format!("job {} is {}", job.number, job.state),
+            "only a job that has ended or waits for you can be retried",
+        ));
+    }
+    let landing = record::landing(tx, &job.id).await?;
+    let verified = record::verdicts(tx, &job.id)
+        .await?
+        .last()
+        .is_some_and(|v| v.result == Verdict::Valid);
+    let to = if job.state == JobState::WaitingHuman && landing.is_some() && verified {
+        let dispatch = record::dispatch(tx, &job.id).await?;
+        landing::pend(tx, &dispatch).await?;
+        JobState::Landing
+    } else {
+        JobState::Queued
+    };
+    skep_queue::wake_job(tx, &job.id, job.state, to)
+        .await
+        .map(|_| ())
+        .map_err(|e| DirectorError::outside("wake the job", e))
+}
+
+fn submitted(job: &Job) -> JobSubmitted {
+    JobSubmitted {
+        id: job.id.clone(),
+        number: job.number,
+        state: job.state,
+        warnings: Vec::new(),
+    }
+}

@@ -1,0 +1,48 @@
+//! The director's tables: what was asked for, what came of it, what was found, where it went.
+
+use skep_db::{SchemaPart, Step, Table};
+
+/// The tables and their steps.
+pub const SCHEMA: SchemaPart = SchemaPart {
+    owner: "skep-director",
+    tables: &[
+        Table {
+            name: "dispatch",
+            tier: "sacred",
+        },
+        Table {
+            name: "job_reason",
+            tier: "sensitive",
+        },
+        Table {
+            name: "result",
+            tier: "sacred",
+        },
+        Table {
+            name: "verdict",
+            tier: "sacred",
+        },
+        Table {
+            name: "check_run",
+            tier: "sensitive",
+        },
+        Table {
+            name: "review",
+            tier: "sacred",
+        },
+        Table {
+            name: "landing",
+            tier: "sensitive",
+        },
+        Table {
+            name: "delivery",
+            tier: "sensitive",
+        },
+    ],
+    steps: &[Step {
+        version: 1,
+        intent: "dispatch-to-delivery",
+        sqlite: include_str!("../schema/0001-dispatch-to-delivery.sqlite.sql"),
+        postgres: include_str!("../schema/0001-dispatch-to-delivery.postgres.sql"),
+    }],
+};

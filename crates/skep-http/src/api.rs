@@ -1,0 +1,242 @@
+//! The handlers: each reads its request, calls one use case, and prints the document.
+
+use crate::error::Refusal;
+use crate::events::{self, EventQuery};
+use crate::server::Shared;
+use crate::{ledger, limits, metrics};
+use axum::Json;
+use axum::body::Body;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{MethodFilter, MethodRouter, on};
+use bytes::Bytes;
+use http::{HeaderMap, StatusCode, header};
+use http_body_util::{BodyExt as _, LengthLimitError, Limited};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use skep_api::route::{Operation, Route, Verb};
+use skep_api::{
+    DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerView,
+    LogView, Page, RetryRequest,
+};
+use skep_director::{DirectorError, JobQuery};
+use skep_types::JobState;
+use std::sync::Arc;
+use std::time::Duration;
+
+type Answer<T> = Result<Json<T>, Refusal>;
+type SharedState = State<Arc<Shared>>;
+type Asked<T> = Result<Query<T>, QueryRejection>;
+
+/// The handler of a route of the table.
+pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
+    let verb = match route.verb {
+        Verb::Get => MethodFilter::GET,
+        Verb::Post => MethodFilter::POST,
+    };
+    match route.operation {
+        Operation::Health => on(verb, health),
+        Operation::Readiness => on(verb, readiness),
+        Operation::Metrics => on(verb, metrics_text),
+        Operation::DispatchJob => on(verb, dispatch_job),
+        Operation::ListJobs => on(verb, list_jobs),
+        Operation::ShowJob => on(verb, show_job),
+        Operation::JobLog => on(verb, job_log),
+        Operation::JobDiff => on(verb, job_diff),
+        Operation::CancelJob => on(verb, cancel_job),
+        Operation::RetryJob => on(verb, retry_job),
+        Operation::Events => on(verb, read_events),
+        Operation::LedgerEntries => on(verb, read_entries),
+        Operation::VerifyLedger => on(verb, verify_ledger),
+        Operation::OpenApi => on(verb, openapi),
+        Operation::ContractSchema => on(verb, contract_schema),
+    }
+}
+
+async fn health(State(shared): SharedState) -> Json<HealthView> {
+    Json(HealthView {
+        ok: true,
+        version: shared.version.to_owned(),
+    })
+}
+
+async fn readiness(State(shared): SharedState) -> Answer<HealthView> {
+    match shared.director.live_jobs().await {
+        Ok(_) => Ok(health(State(shared)).await),
+        Err(error) => {
+            tracing::warn!(%error, "not ready");
+            Err(Refusal::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                "not_ready",
+                "the store does not answer",
+                "`skep doctor` says what is wrong",
+            ))
+        }
+    }
+}
+
+async fn metrics_text(State(shared): SharedState) -> Response {
+    let live_jobs = shared.director.live_jobs().await.ok();
+    let media_type = [(header::CONTENT_TYPE, "text/plain; version=0.0.4")];
+    (media_type, metrics::text(&shared, live_jobs)).into_response()
+}
+
+async fn dispatch_job(State(shared): SharedState, body: Body) -> Answer<JobSubmitted> {
+    let request: DispatchRequest = document(body).await?;
+    Ok(Json(shared.director.dispatch(request).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct ListQuery {
+    state: Option<String>,
+    project: Option<String>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+async fn list_jobs(
+    State(shared): SharedState,
+    query: Asked<ListQuery>,
+) -> Answer<Page<JobSummary>> {
+    let Query(query) = query?;
+    let words = query.state.as_deref().unwrap_or_default().split(',');
+    let states = words
+        .map(str::trim)
+        .filter(|word| !word.is_empty())
+        .map(str::parse::<JobState>)
+        .collect::<Result<_, _>>()
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
+    let query = JobQuery {
+        states,
+        project: query.project,
+        cursor: query.cursor,
+        limit: query.limit,
+    };
+    Ok(Json(shared.director.jobs(&query).await?))
+}
+
+async fn show_job(State(shared): SharedState, Path(id): Path<String>) -> Answer<JobView> {
+    Ok(Json(shared.director.job(&id).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct LogQuery {
+    attempt: Option<String>,
+}
+
+async fn job_log(
+    State(shared): SharedState,
+    Path(id): Path<String>,
+    query: Asked<LogQuery>,
+) -> Answer<LogView> {
+    let Query(query) = query?;
+    let log = shared.director.job_log(&id, query.attempt.as_deref());
+    Ok(Json(log.await?))
+}
+
+async fn job_diff(State(shared): SharedState, Path(id): Path<String>) -> Answer<DiffView> {
+    Ok(Json(shared.director.job_diff(&id).await?))
+}
+
+async fn cancel_job(State(shared): SharedState, Path(id): Path<String>) -> Answer<JobSubmitted> {
+    Ok(Json(shared.director.cancel(&id).await?))
+}
+
+async fn retry_job(
+    State(shared): SharedState,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer<JobSubmitted> {
+    let bytes = collected(body).await?;
+    let request = if bytes.is_empty() {
+        RetryRequest::default()
+    } else {
+        parsed(&bytes)?
+    };
+    Ok(Json(shared.director.retry(&id, request).await?))
+}
+
+async fn read_events(
+    State(shared): SharedState,
+    query: Asked<EventQuery>,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let Query(query) = query?;
+    events::answer(shared, query, &headers).await
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct EntryQuery {
+    after: i64,
+    limit: Option<i64>,
+}
+
+async fn read_entries(
+    State(shared): SharedState,
+    query: Asked<EntryQuery>,
+) -> Answer<LedgerEntries> {
+    let Query(query) = query?;
+    let limit = query.limit.unwrap_or(limits::LEDGER_PAGE_MAX);
+    match ledger::ledger_entries(&shared.db, shared.ledger_key, query.after, limit).await {
+        Ok(entries) => Ok(Json(entries)),
+        Err(error) => Err(DirectorError::from(error).into()),
+    }
+}
+
+async fn verify_ledger(State(shared): SharedState) -> Answer<LedgerView> {
+    Ok(Json(shared.director.verify_ledger().await?))
+}
+
+async fn openapi(State(shared): SharedState) -> Response {
+    json_text(shared.openapi.clone())
+}
+
+async fn contract_schema(State(shared): SharedState) -> Response {
+    json_text(shared.contract_schema.clone())
+}
+
+fn json_text(text: Bytes) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text).into_response()
+}
+
+impl From<QueryRejection> for Refusal {
+    fn from(rejection: QueryRejection) -> Self {
+        Self::malformed(rejection.body_text())
+    }
+}
+
+async fn document<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+    parsed(&collected(body).await?)
+}
+
+fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Refusal::malformed(format!("the body cannot be read: {error}")))
+}
+
+async fn collected(body: Body) -> Result<Bytes, Refusal> {
+    let body = Limited::new(body, limits::API_BODY_BYTES_MAX).collect();
+    let deadline = Duration::from_millis(limits::API_BODY_MS);
+    match tokio::time::timeout(deadline, body).await {
+        Ok(Ok(collected)) => Ok(collected.to_bytes()),
+        Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "body_too_large",
+            format!("the body is larger than {} bytes", limits::API_BODY_BYTES_MAX),
+            "put what is long into a file of the repository and name it in the instruction",
+        )),
+        Ok(Err(error)) => Err(Refusal::malformed(format!(
+            "the body ended early: {error}"
+        ))),
+        Err(_) => Err(Refusal::new(
+            StatusCode::REQUEST_TIMEOUT,
+            "body_timeout",
+            "the body did not arrive in time",
+            "send the request again",
+        )),
+    }
+}

@@ -1,0 +1,88 @@
+//! The PostgreSQL sealer: follows the commits of every node and chains what they appended.
+//!
+//! Every node runs one. Which of them seals is decided anew for every batch by the lock on the
+//! head's row, so there is no lease to wait for when a node dies, and a node's own events are
+//! sealed as soon as its own wake-up says so.
+
+use crate::TOPIC;
+use crate::error::LedgerError;
+use crate::key::LedgerKey;
+use crate::limits::{SEAL_EVENTS_MAX, SEAL_POLL_MS, SEAL_RETRY_MS};
+use crate::seal::Sealer;
+use skep_db::{Db, Engine, Tx};
+use std::future::Future;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Seals events on PostgreSQL; on SQLite, where every commit seals its own, it has nothing to do.
+pub struct SealerService {
+    db: Db,
+    sealer: Arc<Sealer>,
+}
+
+impl SealerService {
+    /// A service over `db` that signs with `key`; [`run`](Self::run) starts it.
+    pub fn new(db: Db, key: LedgerKey) -> Self {
+        Self {
+            db,
+            sealer: Arc::new(Sealer::new(key)),
+        }
+    }
+
+    /// Seals until `stop` resolves, then seals what is left.
+    ///
+    /// Outlives failures of the store; ends early only with [`LedgerError::ForeignHead`], after
+    /// which nothing may be sealed until a person has looked.
+    pub async fn run(self, stop: impl Future<Output = ()>) -> Result<(), LedgerError> {
+        if self.db.engine() == Engine::Sqlite {
+            stop.await;
+            return Ok(());
+        }
+        let mut appended = self.db.listen(TOPIC);
+        let mut stop = pin!(stop);
+        loop {
+            appended.mark_unchanged();
+            let pause_ms = match self.seal_pending().await {
+                Ok(_) => SEAL_POLL_MS,
+                Err(error @ LedgerError::ForeignHead { .. }) => return Err(error),
+                Err(error) => {
+                    tracing::warn!(
+                        error = &error as &dyn std::error::Error,
+                        "events wait for their seal"
+                    );
+                    SEAL_RETRY_MS
+                }
+            };
+            tokio::select! {
+                () = &mut stop => break,
+                // The sender lives in `db`, so this never fails while the service runs.
+                _ = appended.changed() => {}
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
+            }
+        }
+        self.seal_pending().await.map(|_| ())
+    }
+
+    /// Seals everything that is committed and not yet sealed; the answer is how many events.
+    pub async fn seal_pending(&self) -> Result<i64, LedgerError> {
+        let mut total = 0;
+        loop {
+            let sealer = Arc::clone(&self.sealer);
+            let sealed = self
+                .db
+                .write("seal", async move |tx: &mut Tx<'_>| {
+                    let sealed = sealer.seal(tx).await?;
+                    if sealed > 0 {
+                        tx.wake(TOPIC);
+                    }
+                    Ok::<i64, LedgerError>(sealed)
+                })
+                .await?;
+            total += sealed;
+            if sealed < SEAL_EVENTS_MAX {
+                return Ok(total);
+            }
+        }
+    }
+}

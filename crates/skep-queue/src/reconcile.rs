@@ -1,0 +1,98 @@
+//! Taking back what dead engines held.
+
+use crate::attempt::open_attempts;
+use crate::change::{Change, apply};
+use crate::event::{LeaseLost, record};
+use crate::limits::{LOSSES_MAX, RECONCILE_JOBS_MAX};
+use crate::row::{Job, live_job_columns};
+use skep_db::{DbError, Tx, params};
+use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId};
+
+/// What a reconciliation took back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Reconciled {
+    /// The lost leases, at most [`RECONCILE_JOBS_MAX`]; if there are as many, call again.
+    pub lost: Vec<LostLease>,
+}
+
+/// A lease whose holder is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LostLease {
+    /// The job.
+    pub job: JobId,
+    /// The node that held it.
+    pub node: NodeId,
+    /// The attempt that was under way; its processes and its repository may still be there.
+    pub attempt: Option<AttemptId>,
+    /// The state the job was in.
+    pub from: JobState,
+    /// The state it is in now.
+    pub to: JobState,
+}
+
+/// Takes back every lease that has run out by the store's clock, and, when `live_node` is the
+/// only engine this store can have, every lease of another node.
+///
+/// An attempt under way is lost and does not count. A running job is queued again; one that was
+/// being verified or landed keeps its state for the next claim. A job over which
+/// [`LOSSES_MAX`] engines were lost is quarantined.
+pub async fn reconcile(tx: &mut Tx<'_>, live_node: Option<&NodeId>) -> Result<Reconciled, DbError> {
+    let now = tx.now_ms().await?;
+    // Without a live node the second comparison is with NULL, which holds for no row.
+    let sql = concat!(
+        "SELECT ",
+        live_job_columns!(),
+        " FROM job WHERE lease_node IS NOT NULL
+        AND (lease_until_ms <= ?1 OR lease_node <> CAST(?2 AS TEXT))
+        ORDER BY number LIMIT ?3 /*skip locked*/"
+    );
+    let node = live_node.map(NodeId::as_str);
+    let rows = tx
+        .query(sql, params![now, node, RECONCILE_JOBS_MAX])
+        .await?;
+    let mut lost = Vec::with_capacity(rows.len());
+    for row in &rows {
+        let job = Job::from_row(row)?;
+        let Some(held) = job.held.clone() else {
+            continue;
+        };
+        lost.push(take_back(tx, job, held.node).await?);
+    }
+    Ok(Reconciled { lost })
+}
+
+async fn take_back(tx: &mut Tx<'_>, job: Job, node: NodeId) -> Result<LostLease, DbError> {
+    let from = job.state;
+    let losses = job.losses + 1;
+    let to = if losses >= LOSSES_MAX {
+        JobState::Quarantined
+    } else if from == JobState::Running {
+        JobState::Queued
+    } else {
+        from
+    };
+    let attempt = open_attempts(tx, &job.id).await?.pop().map(|open| open.id);
+    let change = Change {
+        to,
+        failure: Some(FailureClass::LeaseLost),
+        run_at_ms: tx.now_ms().await?,
+        losses,
+        release: Some(AttemptState::Lost),
+    };
+    let job = apply(tx, job, change).await?;
+    let event = LeaseLost {
+        node: node.clone(),
+        attempt: attempt.clone(),
+        from,
+        to,
+        losses,
+    };
+    record(tx, &job.id, &event).await?;
+    Ok(LostLease {
+        job: job.id,
+        node,
+        attempt,
+        from,
+        to,
+    })
+}

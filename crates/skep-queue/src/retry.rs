@@ -1,0 +1,48 @@
+//! Bringing an ended job back.
+
+use crate::error::RetryError;
+use crate::event::{JobRetried, record};
+use crate::read;
+use crate::row::{Job, job_columns};
+use skep_db::{DbError, Tx, params};
+use skep_types::{JobId, JobState};
+
+/// Queues an ended job again, under its id and number, with its attempts kept.
+///
+/// It gets `extra_attempts` more, and at least one that it has not used. A `done` job is not run
+/// again in place.
+pub async fn retry(tx: &mut Tx<'_>, job: &JobId, extra_attempts: i64) -> Result<Job, RetryError> {
+    let sql = "SELECT state, attempts_used, attempts_max FROM job_history WHERE id = ?1 /*lock*/";
+    let Some(row) = tx.query_opt(sql, params![job.as_str()]).await? else {
+        return Err(match read::job(tx, job).await? {
+            Some(live) => RetryError::Live { state: live.state },
+            None => RetryError::NotFound,
+        });
+    };
+    let from: JobState = row.parse("state")?;
+    from.to(JobState::Queued).map_err(RetryError::Illegal)?;
+    let (used, max): (i64, i64) = (row.get("attempts_used")?, row.get("attempts_max")?);
+    let attempts_max = max.saturating_add(extra_attempts.max(0)).max(used + 1);
+    move_back(tx, job, attempts_max).await?;
+    record(tx, job, &JobRetried { from, attempts_max }).await?;
+    read::job(tx, job).await?.ok_or(RetryError::NotFound)
+}
+
+async fn move_back(tx: &mut Tx<'_>, job: &JobId, attempts_max: i64) -> Result<(), DbError> {
+    let now = tx.now_ms().await?;
+    let sql = concat!(
+        "INSERT INTO job (",
+        job_columns!(),
+        ")
+        SELECT number, id, kind, purpose, owner, project, tier, priority, CAST(?2 AS TEXT),
+            CAST(?3 AS BIGINT), attempts_used, CAST(?4 AS BIGINT), 0, parent, NULL,
+            created_at_ms, CAST(?3 AS BIGINT)
+        FROM job_history WHERE id = ?1"
+    );
+    let state = JobState::Queued.as_str();
+    tx.execute(sql, params![job.as_str(), state, now, attempts_max])
+        .await?;
+    let sql = "DELETE FROM job_history WHERE id = ?1";
+    tx.execute(sql, params![job.as_str()]).await?;
+    Ok(())
+}

@@ -1,0 +1,42 @@
+//! Moving on a job that nobody holds.
+
+use crate::change::{Change, apply, lock};
+use crate::error::WakeError;
+use crate::event::{JobAdvanced, record};
+use skep_db::Tx;
+use skep_types::{AttemptState, JobId, JobState};
+
+/// Takes a job that waits in `from`, without a lease, to `to`.
+///
+/// `false`: it no longer waits there, and nothing was changed.
+pub async fn wake_job(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    from: JobState,
+    to: JobState,
+) -> Result<bool, WakeError> {
+    from.to(to).map_err(WakeError::Illegal)?;
+    let found = lock(tx, job).await?;
+    let Some(found) = found.filter(|job| job.state == from && job.held.is_none()) else {
+        return Ok(false);
+    };
+    let now = tx.now_ms().await?;
+    let change = Change {
+        to,
+        failure: None,
+        run_at_ms: now,
+        losses: found.losses,
+        release: Some(AttemptState::Failed),
+    };
+    apply(tx, found, change).await?;
+    let event = JobAdvanced {
+        from,
+        to,
+        failure: None,
+        run_at_ms: now,
+        fence: None,
+        lease_kept: false,
+    };
+    record(tx, job, &event).await?;
+    Ok(true)
+}

@@ -1,0 +1,417 @@
+//! The engine's half of a fence: start a launcher, check its proof, follow the worker to its end.
+//!
+//! Invariant: the command runs only after [`FenceProof::verify`] passed, and a [`FencedProcess`]
+//! that is dropped, or whose engine dies, takes everything inside with it.
+
+use crate::channel::{
+    ExitStatus, Measured, Order, Report, order_messages, pair, try_receive_report, try_send,
+};
+use crate::error::{Refusal, SandboxError, Step};
+use crate::launcher::LAUNCHER_ARGUMENT;
+use crate::level::IsolationLevel;
+use crate::limits::{KILL_MS_MAX, START_MS_MAX};
+use crate::proof::FenceProof;
+use crate::spec::{FencePaths, FenceSpec, FencedCommand};
+use crate::sys;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::Shutdown;
+use rustix::process::{Signal, pidfd_send_signal};
+use std::future::Future;
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+use tokio::io::unix::AsyncFd;
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+
+/// Raises a fence and starts a command in it: [`prepare`] and [`PreparedFence::start`] in one.
+///
+/// # Errors
+/// As those two. Nothing runs after an error.
+pub async fn start(
+    spec: &FenceSpec,
+    command: FencedCommand,
+) -> Result<FencedProcess, SandboxError> {
+    prepare(spec).await?.start(command).await
+}
+
+/// Raises a fence with nothing in it yet, so that the command can be told the gateway's address.
+///
+/// # Errors
+/// [`SandboxError::IsolationUnavailable`] when the level cannot be had here.
+pub async fn prepare(spec: &FenceSpec) -> Result<PreparedFence, SandboxError> {
+    let spec = spec.checked()?;
+    in_time("raising the fence", START_MS_MAX, raise(spec)).await
+}
+
+async fn raise(spec: FenceSpec) -> Result<PreparedFence, SandboxError> {
+    let mut gateway = match spec.level {
+        IsolationLevel::Landlock if spec.gateway => {
+            Some(TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).map_err(SandboxError::Launcher)?)
+        }
+        IsolationLevel::Landlock | IsolationLevel::Namespaces => None,
+    };
+    let gateway_port = port_of(gateway.as_ref())?;
+    let mut launcher = Launcher::start(&spec.launcher, true)?;
+    let order = Order::Raise {
+        spec: Box::new(spec.clone()),
+        gateway_port,
+    };
+    launcher.order(&order).await?;
+    let mut init = None;
+    let mut raised = false;
+    // The launcher and init report each for itself, so either may come first.
+    while init.is_none() || !raised {
+        match launcher.report().await? {
+            (Report::Supervised, descriptor) => init = descriptor,
+            (Report::Raised, descriptor) => {
+                raised = true;
+                gateway = gateway.or(descriptor.map(TcpListener::from));
+            }
+            (Report::Refused(refusal), _) => return Err(refused(spec.level, refusal)),
+            _ => return Err(SandboxError::LauncherLost("answered out of turn")),
+        }
+    }
+    let init = init.ok_or(SandboxError::LauncherLost("sent no process"))?;
+    if let Some(listener) = &gateway {
+        listener
+            .set_nonblocking(true)
+            .map_err(SandboxError::Launcher)?;
+    }
+    let gateway_url = port_of(gateway.as_ref())?.map(|port| format!("http://127.0.0.1:{port}"));
+    Ok(PreparedFence {
+        launcher,
+        init,
+        spec,
+        gateway,
+        gateway_url,
+    })
+}
+
+fn port_of(listener: Option<&TcpListener>) -> Result<Option<u16>, SandboxError> {
+    listener
+        .map(|listener| listener.local_addr().map(|address| address.port()))
+        .transpose()
+        .map_err(SandboxError::Launcher)
+}
+
+/// A fence that stands and waits for its command. Dropping it takes it down.
+#[derive(Debug)]
+pub struct PreparedFence {
+    launcher: Launcher,
+    init: OwnedFd,
+    spec: FenceSpec,
+    gateway: Option<TcpListener>,
+    gateway_url: Option<String>,
+}
+
+impl PreparedFence {
+    /// Where the worker will find the gateway, if the spec asked for it.
+    pub fn gateway_url(&self) -> Option<&str> {
+        self.gateway_url.as_deref()
+    }
+
+    /// The attempt's paths as the worker will see them.
+    pub fn paths(&self) -> FencePaths {
+        self.spec.paths()
+    }
+
+    /// Starts the command, once what was measured inside is what the level promises.
+    ///
+    /// # Errors
+    /// [`SandboxError::ProofMismatch`], or [`SandboxError::Command`] when it does not start.
+    pub async fn start(self, command: FencedCommand) -> Result<FencedProcess, SandboxError> {
+        in_time(
+            "starting the command",
+            START_MS_MAX,
+            self.start_now(command),
+        )
+        .await
+    }
+
+    async fn start_now(mut self, command: FencedCommand) -> Result<FencedProcess, SandboxError> {
+        let level = self.spec.level;
+        self.launcher.order(&Order::Run(command)).await?;
+        let measured = match self.launcher.report().await? {
+            (Report::Proved(measured), _) => measured,
+            (Report::Refused(refusal), _) => return Err(refused(level, refusal)),
+            _ => return Err(SandboxError::LauncherLost("answered out of turn")),
+        };
+        let proof = proof_of(level, measured).map_err(|refusal| refused(level, refusal))?;
+        proof.verify(level)?;
+        self.launcher.order(&Order::Go).await?;
+        match self.launcher.report().await? {
+            (Report::Started, _) => {}
+            (Report::Refused(refusal), _) => return Err(refused(level, refusal)),
+            _ => return Err(SandboxError::LauncherLost("answered out of turn")),
+        }
+        Ok(FencedProcess {
+            launcher: self.launcher,
+            init: self.init,
+            proof,
+            gateway: self.gateway,
+            gateway_url: self.gateway_url,
+            ended: None,
+        })
+    }
+}
+
+/// A worker in its fence.
+#[derive(Debug)]
+pub struct FencedProcess {
+    launcher: Launcher,
+    init: OwnedFd,
+    proof: FenceProof,
+    gateway: Option<TcpListener>,
+    gateway_url: Option<String>,
+    ended: Option<ExitStatus>,
+}
+
+impl FencedProcess {
+    /// What was measured from inside.
+    pub fn proof(&self) -> &FenceProof {
+        &self.proof
+    }
+
+    /// The listener that the worker's connections to the gateway arrive at, non-blocking. Yields
+    /// it once.
+    pub fn gateway_listener(&mut self) -> Option<TcpListener> {
+        self.gateway.take()
+    }
+
+    /// Where the worker finds the gateway.
+    pub fn gateway_url(&self) -> Option<&str> {
+        self.gateway_url.as_deref()
+    }
+
+    /// The worker's standard output. Yields it once.
+    pub fn stdout(&mut self) -> Option<ChildStdout> {
+        self.launcher.child.stdout.take()
+    }
+
+    /// The worker's standard error. Yields it once.
+    pub fn stderr(&mut self) -> Option<ChildStderr> {
+        self.launcher.child.stderr.take()
+    }
+
+    /// Waits until the worker has ended and everything it started is dead. Safe to call again, and
+    /// to drop before it is done.
+    ///
+    /// # Errors
+    /// [`SandboxError::NotEnded`] when something inside could not be killed, and
+    /// [`SandboxError::LauncherLost`] when the launcher ended without a word; then everything
+    /// inside has been killed from here.
+    pub async fn wait(&mut self) -> Result<ExitStatus, SandboxError> {
+        if let Some(status) = self.ended {
+            return Ok(status);
+        }
+        let status = match self.launcher.report().await {
+            Ok((Report::Ended(status), _)) => status,
+            Ok((Report::Refused(refusal), _)) => return Err(SandboxError::NotEnded(refusal)),
+            Ok(_) => return Err(SandboxError::LauncherLost("answered out of turn")),
+            Err(error) => {
+                self.kill_init();
+                return Err(error);
+            }
+        };
+        self.launcher
+            .child
+            .wait()
+            .await
+            .map_err(SandboxError::Launcher)?;
+        if !self.init_is_dead()? {
+            return Err(SandboxError::LauncherLost("reported an end that is none"));
+        }
+        self.ended = Some(status);
+        Ok(status)
+    }
+
+    /// Kills everything inside and waits until all of it is dead.
+    ///
+    /// # Errors
+    /// [`SandboxError::TimedOut`] when the kernel does not let a process go in time; it is killed
+    /// as far as it can be. Others as [`FencedProcess::wait`].
+    pub async fn kill(&mut self) -> Result<ExitStatus, SandboxError> {
+        // Half of the socket's end is enough for the launcher; the other half brings its answer.
+        // It may be gone already, and then this is refused and the report is there to be read.
+        let _ = rustix::net::shutdown(self.launcher.socket.get_ref(), Shutdown::Write);
+        let ended = in_time("killing the worker", KILL_MS_MAX, self.wait()).await;
+        if matches!(ended, Err(SandboxError::TimedOut { .. })) {
+            self.kill_init();
+        }
+        ended
+    }
+
+    fn kill_init(&self) {
+        // Refused when it is dead already.
+        let _ = pidfd_send_signal(&self.init, Signal::KILL);
+    }
+
+    fn init_is_dead(&self) -> Result<bool, SandboxError> {
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        let mut polled = [PollFd::new(&self.init, PollFlags::IN)];
+        poll(&mut polled, Some(&now)).map_err(|errno| SandboxError::Launcher(errno.into()))?;
+        Ok(!polled[0].revents().is_empty())
+    }
+}
+
+/// The launcher's process and the engine's end of its socket.
+#[derive(Debug)]
+pub(crate) struct Launcher {
+    child: Child,
+    socket: AsyncFd<OwnedFd>,
+}
+
+impl Launcher {
+    /// Starts `program` as a launcher. Its output is the worker's, if there is to be one.
+    pub(crate) fn start(program: &Path, has_output: bool) -> Result<Self, SandboxError> {
+        let (engine, launcher) = pair().map_err(SandboxError::Launcher)?;
+        let output = || {
+            if has_output {
+                Stdio::piped()
+            } else {
+                Stdio::null()
+            }
+        };
+        let child = Command::new(program)
+            .arg(LAUNCHER_ARGUMENT)
+            .env_clear()
+            .current_dir("/")
+            .stdin(Stdio::from(launcher))
+            .stdout(output())
+            .stderr(output())
+            // A signal from the terminal is for the engine, which then ends its fences in order.
+            .process_group(0)
+            .spawn()
+            .map_err(SandboxError::Launcher)?;
+        let socket = sys::register(engine).map_err(SandboxError::Launcher)?;
+        Ok(Self { child, socket })
+    }
+
+    pub(crate) async fn order(&mut self, order: &Order) -> Result<(), SandboxError> {
+        let messages = order_messages(order).map_err(|_| SandboxError::Order {
+            reason: "is too large, or has a path that is not text",
+        })?;
+        for message in messages {
+            self.send(&message).await.map_err(SandboxError::Launcher)?;
+        }
+        Ok(())
+    }
+
+    async fn send(&self, message: &[u8]) -> io::Result<()> {
+        loop {
+            let mut ready = self.socket.writable().await?;
+            match ready.try_io(|socket| try_send(socket.as_fd(), message)) {
+                Ok(sent) => return sent,
+                Err(_would_block) => {}
+            }
+        }
+    }
+
+    /// The next report and the descriptor that came with it.
+    pub(crate) async fn report(&mut self) -> Result<(Report, Option<OwnedFd>), SandboxError> {
+        loop {
+            let mut ready = self
+                .socket
+                .readable()
+                .await
+                .map_err(SandboxError::Launcher)?;
+            match ready.try_io(|socket| try_receive_report(socket.as_fd())) {
+                Ok(Ok(Some(report))) => return Ok(report),
+                Ok(Ok(None)) => return Err(SandboxError::LauncherLost("ended without a word")),
+                Ok(Err(error)) => return Err(SandboxError::Launcher(error)),
+                Err(_would_block) => {}
+            }
+        }
+    }
+}
+
+async fn in_time<T>(
+    what: &'static str,
+    limit_ms: u64,
+    work: impl Future<Output = Result<T, SandboxError>>,
+) -> Result<T, SandboxError> {
+    tokio::time::timeout(Duration::from_millis(limit_ms), work)
+        .await
+        .unwrap_or(Err(SandboxError::TimedOut { what, limit_ms }))
+}
+
+/// Which error a launcher's refusal is.
+fn refused(level: IsolationLevel, refusal: Refusal) -> SandboxError {
+    match refusal.step {
+        Step::Path => SandboxError::Path {
+            path: PathBuf::from(&refusal.detail),
+            source: refusal
+                .errno
+                .map_or_else(|| io::Error::other("unknown"), io::Error::from_raw_os_error),
+        },
+        Step::Command => SandboxError::Command(refusal),
+        Step::Launcher
+        | Step::Namespaces
+        | Step::Mounts
+        | Step::Proc
+        | Step::Network
+        | Step::Supervision
+        | Step::Limits
+        | Step::Capabilities
+        | Step::Landlock
+        | Step::Seccomp
+        | Step::Proof => SandboxError::IsolationUnavailable { level, refusal },
+    }
+}
+
+/// The launcher's measurements beside the engine's own.
+fn proof_of(level: IsolationLevel, measured: Measured) -> Result<FenceProof, Refusal> {
+    let own = crate::launcher::namespaces_of_this_process()?;
+    let gaps = gaps(level, &measured);
+    let namespaces = measured
+        .namespaces
+        .into_iter()
+        .filter(|namespace| !own.contains(namespace))
+        .collect();
+    Ok(FenceProof {
+        level,
+        landlock_abi: measured.landlock_abi,
+        landlock_files: measured.landlock_files,
+        landlock_network: measured.landlock_network,
+        namespaces,
+        seccomp: measured.seccomp,
+        no_new_privs: measured.no_new_privs,
+        uid: measured.uid,
+        gid: measured.gid,
+        capabilities: measured.capabilities,
+        bounding: measured.bounding,
+        gaps,
+    })
+}
+
+fn gaps(level: IsolationLevel, measured: &Measured) -> Vec<String> {
+    let mut gaps = vec!["memory_per_process", "disk_space"];
+    if !measured.processes_limited {
+        gaps.push("process_count");
+    }
+    if level == IsolationLevel::Landlock {
+        gaps.extend([
+            "mode_and_times",
+            "names_and_sizes",
+            "git_info",
+            "gateway_port",
+            "launcher_killed",
+        ]);
+        if measured.landlock_abi < 6 {
+            gaps.push("signals");
+        }
+        if measured.landlock_abi < 5 {
+            gaps.push("device_control");
+        }
+        if measured.uid == 0 {
+            gaps.push("superuser");
+        }
+    }
+    gaps.into_iter().map(str::to_owned).collect()
+}

@@ -1,0 +1,265 @@
+//! Every change of the stored ledger behind its back is found, with its place.
+
+use super::{BeeCounted, Ledgered, count_bees, ledger};
+use skep_db::{DbError, Tx};
+use skep_ledger::{LedgerError, append, verify};
+use skep_testkit::{Backend, TestStore, on_both_engines};
+
+on_both_engines!(
+    a_change_is_found_with_its_place,
+    a_foreign_head_is_not_extended,
+    a_ledger_made_with_another_key_is_found,
+);
+
+/// What is done, and at which entry it is to be found. The ledger holds entries 1 to 10, whose
+/// events have the same numbers.
+const CASES: &[(&str, i64)] = &[
+    // Any column of an event.
+    ("UPDATE ledger_event SET at_ms = at_ms + 1 WHERE id = 4", 4),
+    (
+        "UPDATE ledger_event SET kind = 'bee_countee' WHERE id = 4",
+        4,
+    ),
+    ("UPDATE ledger_event SET version = 4 WHERE id = 4", 4),
+    ("UPDATE ledger_event SET subject = 'hivf' WHERE id = 4", 4),
+    (
+        "UPDATE ledger_event SET payload = (SELECT payload FROM ledger_event WHERE id = 5)
+            WHERE id = 4",
+        4,
+    ),
+    ("UPDATE ledger_event SET payload = NULL WHERE id = 4", 4),
+    ("UPDATE ledger_event SET id = 99 WHERE id = 4", 4),
+    // Any column of a chain row.
+    ("UPDATE ledger_chain SET seq = 40 WHERE seq = 4", 4),
+    ("UPDATE ledger_chain SET seq = 11 WHERE seq = 10", 10),
+    ("UPDATE ledger_chain SET seq = 0 WHERE seq = 1", 1),
+    ("UPDATE ledger_chain SET seq = -1 WHERE seq = 1", 1),
+    ("UPDATE ledger_chain SET event_id = 99 WHERE seq = 4", 4),
+    (
+        "UPDATE ledger_chain SET payload_digest = hash WHERE seq = 4",
+        4,
+    ),
+    (
+        "UPDATE ledger_chain SET hash = payload_digest WHERE seq = 4",
+        4,
+    ),
+    (
+        "UPDATE ledger_chain SET hash = payload_digest WHERE seq = 10",
+        10,
+    ),
+    // A change that keeps event and payload digest in step.
+    (
+        "UPDATE ledger_event SET payload = (SELECT payload FROM ledger_event WHERE id = 5)
+            WHERE id = 4;
+        UPDATE ledger_chain SET payload_digest =
+            (SELECT payload_digest FROM ledger_chain WHERE seq = 5) WHERE seq = 4",
+        4,
+    ),
+    // Something gone from the middle, from the start, from the end.
+    ("DELETE FROM ledger_event WHERE id = 4", 4),
+    ("DELETE FROM ledger_chain WHERE seq = 4", 4),
+    (
+        "DELETE FROM ledger_event WHERE id = 4; DELETE FROM ledger_chain WHERE seq = 4",
+        4,
+    ),
+    (
+        "DELETE FROM ledger_event WHERE id <= 2; DELETE FROM ledger_chain WHERE seq <= 2",
+        1,
+    ),
+    ("DELETE FROM ledger_event WHERE id = 10", 10),
+    ("DELETE FROM ledger_chain WHERE seq >= 8", 8),
+    (
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8",
+        8,
+    ),
+    ("DELETE FROM ledger_event; DELETE FROM ledger_chain", 1),
+    // The end gone and the head made to agree, as far as one can without the key.
+    (
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
+        UPDATE ledger_head SET seq = 7, hash = (SELECT hash FROM ledger_chain WHERE seq = 7)",
+        7,
+    ),
+    (
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
+        UPDATE ledger_head SET seq = 7, signature = NULL,
+            hash = (SELECT hash FROM ledger_chain WHERE seq = 7)",
+        7,
+    ),
+    // The head alone.
+    ("UPDATE ledger_head SET seq = 9", 10),
+    ("UPDATE ledger_head SET seq = 11", 11),
+    (
+        "UPDATE ledger_head SET hash = (SELECT hash FROM ledger_chain WHERE seq = 9)",
+        10,
+    ),
+    ("UPDATE ledger_head SET signature = hash", 10),
+    ("UPDATE ledger_head SET signature = NULL", 10),
+    ("DELETE FROM ledger_head", 1),
+    // Two entries in each other's place.
+    (
+        "UPDATE ledger_chain SET seq = 50 WHERE seq = 4;
+        UPDATE ledger_chain SET seq = 4 WHERE seq = 5;
+        UPDATE ledger_chain SET seq = 5 WHERE seq = 50",
+        4,
+    ),
+    (
+        "UPDATE ledger_event SET id = 50 WHERE id = 6; UPDATE ledger_event SET id = 6 WHERE id = 7;
+        UPDATE ledger_event SET id = 7 WHERE id = 50",
+        6,
+    ),
+    // Something slipped in: at the end, in the middle, outside the chain.
+    (
+        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
+            SELECT 11, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 10;
+        INSERT INTO ledger_chain (seq, event_id, payload_digest, hash)
+            SELECT 11, 11, payload_digest, hash FROM ledger_chain WHERE seq = 10",
+        11,
+    ),
+    (
+        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
+            SELECT 50, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 5;
+        UPDATE ledger_chain SET seq = -seq WHERE seq > 5;
+        UPDATE ledger_chain SET seq = 1 - seq WHERE seq < 0;
+        INSERT INTO ledger_chain (seq, event_id, payload_digest, hash)
+            SELECT 6, 50, payload_digest, hash FROM ledger_chain WHERE seq = 5;
+        UPDATE ledger_head SET seq = 11",
+        6,
+    ),
+    (
+        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
+            SELECT 50, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 5",
+        11,
+    ),
+    (
+        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
+            SELECT 0, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 5",
+        1,
+    ),
+];
+
+const TABLES: [&str; 3] = ["ledger_event", "ledger_chain", "ledger_head"];
+
+async fn a_change_is_found_with_its_place(store: TestStore) -> anyhow::Result<()> {
+    let ledger = with_ten(&store).await?;
+    unguard(&ledger, &store).await?;
+    if store.backend == Backend::Postgres {
+        let free_ids = "ALTER TABLE ledger_event ALTER COLUMN id DROP IDENTITY";
+        run(&ledger, free_ids.to_owned()).await?;
+    }
+    let copies: Vec<String> = TABLES
+        .iter()
+        .map(|table| format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}"))
+        .collect();
+    run(&ledger, copies.join(";")).await?;
+    let restore: Vec<String> = TABLES
+        .iter()
+        .map(|table| format!("DELETE FROM {table}; INSERT INTO {table} SELECT * FROM kept_{table}"))
+        .collect();
+    for (sql, expected) in CASES {
+        run(&ledger, (*sql).to_owned()).await?;
+        let report = ledger.verify().await?;
+        let found = report.first_bad.as_ref().map(|bad| bad.seq);
+        assert_eq!(found, Some(*expected), "{sql}: {report:?}");
+        run(&ledger, restore.join(";")).await?;
+        let report = ledger.verify().await?;
+        assert_eq!((report.events, report.first_bad), (10, None), "after {sql}");
+    }
+    Ok(())
+}
+
+async fn with_ten(store: &TestStore) -> anyhow::Result<Ledgered> {
+    let sealed = ledger(store).await?;
+    for bees in 1..=10 {
+        count_bees(&sealed.db, "hive", bees).await?;
+    }
+    assert_eq!(sealed.events().await?.len(), 10);
+    // Opened again without what seals at a commit, as somebody with the database alone would.
+    let Ledgered { key, .. } = sealed;
+    let db = store.open(&[skep_ledger::SCHEMA], None).await?;
+    let sealer = skep_ledger::SealerService::new(db.clone(), key.clone());
+    Ok(Ledgered { db, key, sealer })
+}
+
+async fn run(ledger: &Ledgered, sql: String) -> Result<(), DbError> {
+    ledger
+        .db
+        .write("tamper", async move |tx: &mut Tx<'_>| tx.batch(&sql).await)
+        .await
+}
+
+/// Takes away what only slows down somebody who can change the schema.
+async fn unguard(ledger: &Ledgered, store: &TestStore) -> Result<(), DbError> {
+    let sql = match store.backend {
+        Backend::Sqlite => {
+            "DROP TRIGGER ledger_event_is_insert_only; DROP TRIGGER ledger_event_keeps_its_rows;
+            DROP TRIGGER ledger_chain_is_insert_only; DROP TRIGGER ledger_chain_keeps_its_rows"
+        }
+        Backend::Postgres => {
+            "ALTER TABLE ledger_event DISABLE TRIGGER USER;
+            ALTER TABLE ledger_chain DISABLE TRIGGER USER"
+        }
+    };
+    run(ledger, sql.to_owned()).await
+}
+
+/// Without this, the next event would give a rewritten ledger a good signature.
+async fn a_foreign_head_is_not_extended(store: TestStore) -> anyhow::Result<()> {
+    let tampered = with_ten(&store).await?;
+    unguard(&tampered, &store).await?;
+    let cut = "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
+        UPDATE ledger_head SET seq = 7, hash = (SELECT hash FROM ledger_chain WHERE seq = 7)";
+    run(&tampered, cut.to_owned()).await?;
+    drop(tampered);
+    let restarted = ledger(&store).await?;
+    let appended = count_bees(&restarted.db, "hive", 11).await;
+    match store.backend {
+        Backend::Sqlite => assert!(
+            matches!(
+                &appended,
+                Err(LedgerError::Db(DbError::NotCommitted { reason, .. }))
+                    if reason.contains("not signed with the key")
+            ),
+            "{appended:?}"
+        ),
+        Backend::Postgres => {
+            appended?;
+            let sealed = restarted.sealer.seal_pending().await;
+            assert!(
+                matches!(sealed, Err(LedgerError::ForeignHead { seq: 7 })),
+                "{sealed:?}"
+            );
+        }
+    }
+    let report = restarted.verify().await?;
+    assert_eq!((report.events, report.head_seq), (7, 7));
+    assert_eq!(report.first_bad.map(|bad| bad.seq), Some(7));
+    Ok(())
+}
+
+async fn a_ledger_made_with_another_key_is_found(store: TestStore) -> anyhow::Result<()> {
+    let parts = [skep_ledger::SCHEMA];
+    let forger = Ledgered::open_with_key(&store, &parts, "forger.key").await?;
+    for bees in 1..=3 {
+        count_bees(&forger.db, "hive", bees).await?;
+    }
+    forger.events().await?;
+    assert_eq!(forger.verify().await?.first_bad, None);
+    drop(forger);
+    let owner = ledger(&store).await?;
+    let report = verify(&owner.db, owner.key.public()).await?;
+    let bad = report.first_bad.map(|bad| (bad.seq, bad.reason));
+    let reason = "the head is not signed with this key".to_owned();
+    assert_eq!(bad, Some((3, reason)));
+    let refused = owner
+        .db
+        .write("count", async |tx: &mut Tx<'_>| {
+            append(tx, "hive", &BeeCounted { bees: 4 }).await
+        })
+        .await;
+    let sealed = owner.sealer.seal_pending().await;
+    assert!(
+        refused.is_err() || sealed.is_err(),
+        "{refused:?} {sealed:?}"
+    );
+    Ok(())
+}

@@ -1,0 +1,257 @@
+//! The account of a job for people: what was asked, what was found, where it lies, what it cost.
+
+use crate::failure::Failure;
+use crate::output::{Printer, Tone, one_line, table_columns, without_controls, wrapped};
+use crate::progress::{clock, counted, short};
+use skep_api::{AttemptView, JobView, ReviewView, VerdictView};
+use skep_types::{AttemptState, FindingOutcome, JobState, LandingState, TokenCounts, Verdict};
+
+/// The width of the labels on the left, in columns.
+const LABEL_COLUMNS: usize = 11;
+/// How many lines of a long instruction are shown; `--json` has all of it.
+const INSTRUCTION_LINES_MAX: usize = 12;
+
+/// Prints the whole account.
+pub(crate) fn print(printer: &Printer, job: &JobView) -> Result<(), Failure> {
+    let headline = format!("Job {} {}", job.number, outcome(job));
+    printer.line(&printer.painted(&headline, tone_of(job.state)))?;
+    printer.line("")?;
+    let account = Account { printer };
+    account.section("asked", &instruction(&job.instruction))?;
+    account.section("worker", &workers(job))?;
+    account.section("contract", &contract(job))?;
+    match &job.verdict {
+        Some(verdict) => account.verdict(verdict)?,
+        None => account.section("verdict", &["none: nothing was verified".to_owned()])?,
+    }
+    let reviews: Vec<String> = job.reviews.iter().map(review).collect();
+    account.section("review", &reviews)?;
+    account.section("landing", &[landing(job)])?;
+    account.section("cost", &[cost(job)])?;
+    account.section("lies in", &places(job))
+}
+
+/// What became of the job, in a few words.
+pub(crate) fn outcome(job: &JobView) -> String {
+    let why = job.state_reason.as_deref().map(one_line).filter(|why| !why.is_empty());
+    let class = job.failure_class.map(|class| class.to_string());
+    let because = why.or(class).map_or_else(String::new, |why| format!(": {why}"));
+    match job.state {
+        JobState::Done if job.landing.state == LandingState::Landed => {
+            let target = job.landing.target.as_deref().unwrap_or("its target");
+            let commit = job.landing.commit.as_deref().map_or("", short);
+            format!("is done and landed on {} as {commit}", one_line(target))
+        }
+        JobState::Done => "is done".to_owned(),
+        JobState::Failed => format!("failed{because}"),
+        state => format!("is {}{because}", state.as_str().replace('_', " ")),
+    }
+}
+
+/// How a state is shown.
+pub(crate) const fn tone_of(state: JobState) -> Tone {
+    match state {
+        JobState::Done => Tone::Good,
+        JobState::Failed | JobState::Quarantined => Tone::Bad,
+        JobState::WaitingHuman
+        | JobState::WaitingBudget
+        | JobState::WaitingQuota
+        | JobState::WaitingCallback
+        | JobState::Paused
+        | JobState::Backoff
+        | JobState::Rework
+        | JobState::Blocked => Tone::Attention,
+        JobState::Cancelled | JobState::Skipped | JobState::Draft => Tone::Quiet,
+        JobState::Queued
+        | JobState::Running
+        | JobState::WaitingChildren
+        | JobState::Verifying
+        | JobState::InReview
+        | JobState::Landing => Tone::Strong,
+    }
+}
+
+struct Account<'a> {
+    printer: &'a Printer,
+}
+
+impl Account<'_> {
+    /// A label and what belongs to it; nothing when there is nothing.
+    fn section(&self, label: &str, paragraphs: &[String]) -> Result<(), Failure> {
+        let columns = table_columns() - LABEL_COLUMNS - 2;
+        let mut label = label;
+        for paragraph in paragraphs {
+            for line in wrapped(&without_controls(paragraph), columns) {
+                let padded = format!("{label:<LABEL_COLUMNS$}");
+                let painted = self.printer.painted(&padded, Tone::Quiet);
+                self.printer.line(format!("  {painted}{line}").trim_end())?;
+                label = "";
+            }
+        }
+        Ok(())
+    }
+
+    fn verdict(&self, verdict: &VerdictView) -> Result<(), Failure> {
+        let count = |outcome| verdict.findings.iter().filter(|f| f.outcome == outcome).count();
+        let counts: Vec<String> = [
+            FindingOutcome::Confirmed,
+            FindingOutcome::Contradicted,
+            FindingOutcome::Unproved,
+            FindingOutcome::Waived,
+        ]
+        .into_iter()
+        .filter(|outcome| count(*outcome) > 0)
+        .map(|outcome| format!("{} {outcome}", count(outcome)))
+        .collect();
+        let tone = match verdict.result {
+            Verdict::Valid => Tone::Good,
+            Verdict::Invalid | Verdict::Missing => Tone::Bad,
+        };
+        let word = self.printer.painted(verdict.result.as_str(), tone);
+        let label = self.printer.painted(&format!("{:<LABEL_COLUMNS$}", "verdict"), Tone::Quiet);
+        let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+        self.printer.line(&format!("  {label}{word}{counts}"))?;
+        let open = verdict.findings.iter().filter(|f| f.outcome != FindingOutcome::Confirmed);
+        for finding in open {
+            let (claim, evidence) = (one_line(&finding.claim), one_line(&finding.evidence));
+            let text = format!("{} ({}): {claim}; found: {evidence}", finding.rule, finding.outcome);
+            self.section("", &[text])?;
+        }
+        Ok(())
+    }
+}
+
+fn instruction(text: &str) -> Vec<String> {
+    let mut lines: Vec<String> = text.trim().lines().map(str::to_owned).collect();
+    if lines.len() > INSTRUCTION_LINES_MAX {
+        let more = lines.len() - INSTRUCTION_LINES_MAX;
+        lines.truncate(INSTRUCTION_LINES_MAX);
+        lines.push(format!("({more} more lines, with --json)"));
+    }
+    lines
+}
+
+fn workers(job: &JobView) -> Vec<String> {
+    let count = i64::try_from(job.attempts.len()).unwrap_or(i64::MAX);
+    let who = format!("{} ({}), {}", one_line(&job.worker), job.role, counted(count, "attempt"));
+    std::iter::once(who).chain(job.attempts.iter().zip(1..).map(attempt)).collect()
+}
+
+fn attempt((attempt, number): (&AttemptView, i64)) -> String {
+    let mut parts = vec![format!("attempt {number} {}", attempt_outcome(attempt))];
+    parts.extend(attempt.harness.as_deref().map(one_line));
+    parts.extend(model(attempt));
+    parts.extend(attempt.isolation.as_deref().map(one_line));
+    if let Some(ended) = attempt.ended_at {
+        let seconds = u64::try_from((ended - attempt.started_at) / 1_000).unwrap_or_default();
+        parts.push(clock(seconds));
+    }
+    if attempt.refusals > 0 {
+        parts.push(format!("{} by the fence", counted(attempt.refusals, "refusal")));
+    }
+    parts.push(attempt.cost_micro_usd.to_string());
+    parts.join(", ")
+}
+
+fn attempt_outcome(attempt: &AttemptView) -> String {
+    match attempt.failure_class {
+        Some(class) if attempt.state != AttemptState::Succeeded => {
+            format!("{}: {class}", attempt.state)
+        }
+        _ => attempt.state.to_string(),
+    }
+}
+
+/// The model that was asked for, and the one that answered if it is another.
+fn model(attempt: &AttemptView) -> Option<String> {
+    match (&attempt.model_requested, &attempt.model_actual) {
+        (Some(asked), Some(answered)) if asked != answered => Some(format!(
+            "model {} asked, {} answered",
+            one_line(asked),
+            one_line(answered)
+        )),
+        (Some(name), _) | (None, Some(name)) => Some(format!("model {}", one_line(name))),
+        (None, None) => None,
+    }
+}
+
+fn contract(job: &JobView) -> Vec<String> {
+    let Some(contract) = &job.contract else {
+        return vec!["none: the worker left no contract".to_owned()];
+    };
+    let count = |items: usize, noun| counted(i64::try_from(items).unwrap_or(i64::MAX), noun);
+    let head = format!(
+        "{}: {}, {}, {}",
+        contract.status,
+        count(contract.files_changed.len(), "file"),
+        count(contract.commits.len(), "commit"),
+        count(contract.tests_run.len(), "test run"),
+    );
+    let mut lines = vec![head, one_line(&contract.summary)];
+    lines.extend(contract.deviations.iter().map(|deviation| {
+        format!("departs: {} ({})", one_line(&deviation.what), one_line(&deviation.why))
+    }));
+    lines.extend(
+        contract
+            .follow_ups
+            .iter()
+            .map(|left| format!("left to do ({}): {}", one_line(&left.severity), one_line(&left.title))),
+    );
+    lines.extend(contract.blocked_on.as_deref().map(|what| format!("waits for: {}", one_line(what))));
+    lines.retain(|line| !line.is_empty());
+    lines
+}
+
+fn review(review: &ReviewView) -> String {
+    let model = review.model.as_deref().map_or_else(String::new, |m| format!(" ({})", one_line(m)));
+    let verdict = review.verdict.as_deref().map_or("under way".to_owned(), one_line);
+    format!("{verdict} by {}{model}", one_line(&review.worker))
+}
+
+fn landing(job: &JobView) -> String {
+    let target = job.landing.target.as_deref().map_or("its target".to_owned(), one_line);
+    let reason = job.landing.reason.as_deref().map(one_line);
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    match job.landing.state {
+        LandingState::None if job.state.is_terminal() => format!("none{reason}"),
+        LandingState::None => format!("not yet{reason}"),
+        LandingState::Landed => {
+            let commit = job.landing.commit.as_deref().map_or("", short);
+            format!("{commit} on {target}, read back from there")
+        }
+        state @ (LandingState::Pending
+        | LandingState::Landing
+        | LandingState::Conflict
+        | LandingState::Refused) => format!("{state} on {target}{reason}"),
+    }
+}
+
+fn cost(job: &JobView) -> String {
+    let TokenCounts {
+        input,
+        cache_read,
+        cache_write,
+        output,
+        ..
+    } = job.tokens;
+    let mut text = format!(
+        "{} for {input} input, {cache_read} cached, {cache_write} written to cache and {output} output tokens",
+        job.cost_micro_usd
+    );
+    if job.unconfirmed_micro_usd.0 > 0 {
+        text.push_str(&format!("; up to {} more is unconfirmed", job.unconfirmed_micro_usd));
+    }
+    if let Some(budget) = job.budget_micro_usd {
+        text.push_str(&format!("; budget {budget}"));
+    }
+    text
+}
+
+fn places(job: &JobView) -> Vec<String> {
+    let mut places = Vec::new();
+    places.extend(job.repo.as_deref().map(|repo| format!("repository {}", one_line(repo))));
+    places.extend(job.delivery.place.as_deref().map(|place| format!("report {}", one_line(place))));
+    let number = job.number;
+    places.push(format!("`skep job log {number}`, `skep job diff {number}`, `skep job show {number} --json`"));
+    places
+}

@@ -1,0 +1,360 @@
+//! The command line as a tree: every command, option and help text, and nothing that acts.
+//!
+//! Help, man pages, completions and `docs/reference/cli.md` are all printed from this tree.
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use skep_types::{Gate, JobKind, JobState, Role, Tier};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+/// Queue, run, check and land the work of coding agents. It takes nobody's word for it.
+///
+/// One instruction becomes a job: a worker does it inside a fence, the engine checks every claim
+/// against evidence the worker cannot write, and only what passes lands on your branch.
+#[derive(Debug, Parser)]
+#[command(
+    name = "skep",
+    version,
+    max_term_width = 100,
+    infer_subcommands = false,
+    disable_help_subcommand = true,
+    after_help = "Start with `skep doctor`, then `skep run \"INSTRUCTION\" --repo DIR`.\n\
+        Exit codes: 0 done, 1 not successful, 2 usage, 3 policy, 4 not found, 5 unreachable."
+)]
+pub(crate) struct Cli {
+    /// What every command takes.
+    #[command(flatten)]
+    pub(crate) global: Global,
+    /// What to do.
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "Global options")]
+pub(crate) struct Global {
+    /// The folder that holds everything [default: the platform's data folder]
+    #[arg(long, global = true, value_name = "DIR", env = "SKEP_HOME", hide_env = true)]
+    pub(crate) home: Option<PathBuf>,
+    /// The configuration [default: skep.toml in the home, then in the current folder]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON document, or JSON lines for a stream; errors too
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Print no progress and no notes
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
+    /// Print without colour, as with the environment variable NO_COLOR
+    #[arg(long, global = true)]
+    pub(crate) no_color: bool,
+}
+
+/// The commands, in the order of the help.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the server: engine, gateway and API
+    Up(Up),
+    /// Run one job to its end
+    Run(Box<Run>),
+    /// Look at jobs, cancel them, try them again
+    #[command(subcommand)]
+    Job(Job),
+    /// Read, verify and export the record of everything that happened
+    #[command(subcommand)]
+    Ledger(Ledger),
+    /// Check the installation; every finding comes with its remedy
+    Doctor,
+    /// Print the completions of a shell
+    Completions(Completions),
+    /// Write the generated reference
+    #[command(name = "__docs", hide = true)]
+    Docs(Docs),
+}
+
+/// `skep up`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Run the server: engine, gateway and API, until it is stopped.\n\n\
+    It serves this machine only. The local token is printed once, on the start that makes it, and \
+    lies in the file `token` in the home. One home has one server."
+)]
+pub(crate) struct Up {
+    /// The loopback address to listen on [default: 127.0.0.1:7575]
+    #[arg(long, value_name = "ADDRESS:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
+/// `skep run`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Run one job to its end, with progress on stderr and the account on stdout.\n\n\
+    With a server on this home the job is submitted there; otherwise this process runs it, and \
+    ends when no job is left. Exit code 0 means that the gate passed and the result landed."
+)]
+pub(crate) struct Run {
+    /// The task, in words
+    #[arg(value_name = "INSTRUCTION", required_unless_present = "instruction_file")]
+    pub(crate) instruction: Option<String>,
+    /// Read the task from a file; `-` is the standard input
+    #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "instruction")]
+    pub(crate) instruction_file: Option<PathBuf>,
+    /// The git repository to work in
+    #[arg(long, value_name = "DIR")]
+    pub(crate) repo: Option<PathBuf>,
+    /// The commit, branch or tag to start from [default: the target's tip]
+    #[arg(long, value_name = "COMMIT")]
+    pub(crate) base: Option<String>,
+    /// The branch to land on [default: the current branch]
+    #[arg(long, value_name = "BRANCH")]
+    pub(crate) target_branch: Option<String>,
+
+    /// What kind of job
+    #[arg(long, value_name = "KIND", value_parser = words::<JobKind>(JobKind::WORDS))]
+    pub(crate) kind: Option<JobKind>,
+    /// The configured worker
+    #[arg(long, value_name = "NAME", help_heading = "Worker")]
+    pub(crate) worker: Option<String>,
+    /// Another harness than the worker's
+    #[arg(long, value_name = "HARNESS", help_heading = "Worker")]
+    pub(crate) harness: Option<String>,
+    /// Another model than the worker's
+    #[arg(long, value_name = "MODEL", help_heading = "Worker")]
+    pub(crate) model: Option<String>,
+
+    /// A glob the worker may write to; may be repeated [default: everything]
+    #[arg(long, value_name = "GLOB", help_heading = "Limits")]
+    pub(crate) scope: Vec<String>,
+    /// What the worker may do [default: the worker's own role]
+    #[arg(long, value_name = "ROLE", value_parser = words::<Role>(Role::WORDS), help_heading = "Limits")]
+    pub(crate) role: Option<Role>,
+    /// The tier of the task's data [default: sensitive]
+    #[arg(long, value_name = "TIER", value_parser = words::<Tier>(Tier::WORDS), help_heading = "Limits")]
+    pub(crate) tier: Option<Tier>,
+    /// The most this job may spend, in US dollars
+    #[arg(long, value_name = "AMOUNT", help_heading = "Limits")]
+    pub(crate) budget_usd: Option<f64>,
+
+    /// A shell command line that must exit 0, run by the engine; may be repeated
+    #[arg(long, value_name = "COMMAND", help_heading = "Checks")]
+    pub(crate) check: Vec<String>,
+    /// How deep the result is checked [default: G1, or G2 where a reviewer is configured]
+    #[arg(long, value_name = "GATE", value_parser = words::<Gate>(Gate::WORDS), help_heading = "Checks")]
+    pub(crate) gate: Option<Gate>,
+    /// The worker that reviews, with gate G2 and above
+    #[arg(long, value_name = "NAME", help_heading = "Checks")]
+    pub(crate) reviewer: Option<String>,
+    /// Why a result without a test run is acceptable
+    #[arg(long, value_name = "REASON", help_heading = "Checks")]
+    pub(crate) waive_tests: Option<String>,
+    /// A finding that is acceptable, and why; may be repeated
+    #[arg(long, value_name = "FINDING=REASON", help_heading = "Checks")]
+    pub(crate) waive: Vec<String>,
+
+    /// The account the cost is charged to [default: the repository's folder name]
+    #[arg(long, value_name = "NAME", help_heading = "Record")]
+    pub(crate) project: Option<String>,
+    /// On whose authority [default: the user of the engine]
+    #[arg(long, value_name = "NAME", help_heading = "Record")]
+    pub(crate) owner: Option<String>,
+    /// Submitting the same key again returns the earlier job
+    #[arg(long, value_name = "KEY", help_heading = "Record")]
+    pub(crate) idempotency_key: Option<String>,
+
+    /// Submit and return; without a server the job waits for the next `skep up`
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// `skep job`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Job {
+    /// List jobs, newest first, ended ones included
+    List(JobList),
+    /// Show everything known about a job
+    Show(JobReference),
+    /// Show what a worker wrote
+    Log(JobLog),
+    /// Show what a job changed, as a patch
+    Diff(JobReference),
+    /// End a job and the worker that is at it
+    Cancel(JobReference),
+    /// Start an ended job again
+    Retry(JobRetry),
+}
+
+/// `skep job list`
+#[derive(Debug, Args)]
+pub(crate) struct JobList {
+    /// Only jobs in this state; may be repeated
+    #[arg(long, value_name = "STATE", value_parser = words::<JobState>(JobState::WORDS), hide_possible_values = true)]
+    pub(crate) state: Vec<JobState>,
+    /// Only jobs of this project
+    #[arg(long, value_name = "NAME")]
+    pub(crate) project: Option<String>,
+    /// Lists take a part at a time.
+    #[command(flatten)]
+    pub(crate) page: PageArguments,
+}
+
+/// Which part of a list.
+#[derive(Debug, Clone, Args)]
+pub(crate) struct PageArguments {
+    /// The most items to print
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(i64).range(1..=500))]
+    pub(crate) limit: Option<i64>,
+    /// Where the page before ended: its `next_cursor`
+    #[arg(long, value_name = "CURSOR")]
+    pub(crate) cursor: Option<String>,
+}
+
+/// A command about one job.
+#[derive(Debug, Args)]
+pub(crate) struct JobReference {
+    /// The job's number or id
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+}
+
+/// `skep job log`
+#[derive(Debug, Args)]
+pub(crate) struct JobLog {
+    /// The job's number or id
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// The attempt's id [default: the newest]
+    #[arg(long, value_name = "ID")]
+    pub(crate) attempt: Option<String>,
+}
+
+/// `skep job retry`
+#[derive(Debug, Args)]
+pub(crate) struct JobRetry {
+    /// The job's number or id
+    #[arg(value_name = "JOB")]
+    pub(crate) job: String,
+    /// A new limit for the job, in US dollars
+    #[arg(long, value_name = "AMOUNT")]
+    pub(crate) budget_usd: Option<f64>,
+}
+
+/// `skep ledger`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Ledger {
+    /// Print the newest events
+    Tail(LedgerTail),
+    /// Recompute the whole chain; exit code 1 and the first bad number on tampering
+    Verify,
+    /// Print every event as JSON lines, with what a verifier of its own needs
+    Export(LedgerExport),
+}
+
+/// `skep ledger tail`
+#[derive(Debug, Args)]
+pub(crate) struct LedgerTail {
+    /// The most events to print
+    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1000))]
+    pub(crate) limit: i64,
+    /// Print the events after this number instead of the newest
+    #[arg(long, value_name = "NUMBER")]
+    pub(crate) cursor: Option<i64>,
+    /// Only events of this job, by its id
+    #[arg(long, value_name = "ID")]
+    pub(crate) subject: Option<String>,
+    /// Go on printing events as they happen; needs a server
+    #[arg(long, short)]
+    pub(crate) follow: bool,
+}
+
+/// `skep ledger export`
+#[derive(Debug, Args)]
+pub(crate) struct LedgerExport {
+    /// Write to a new file instead of the standard output
+    #[arg(long, short, value_name = "FILE")]
+    pub(crate) output: Option<PathBuf>,
+}
+
+/// `skep completions`
+#[derive(Debug, Args)]
+pub(crate) struct Completions {
+    /// The shell
+    #[arg(value_name = "SHELL")]
+    pub(crate) shell: Shell,
+}
+
+/// The shells that completions exist for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Shell {
+    /// GNU Bash
+    Bash,
+    /// Elvish
+    Elvish,
+    /// Friendly interactive shell
+    Fish,
+    /// Microsoft PowerShell
+    Powershell,
+    /// Z shell
+    Zsh,
+}
+
+/// `skep __docs`
+#[derive(Debug, Args)]
+pub(crate) struct Docs {
+    /// Change nothing; fail when a file is not what would be written
+    #[arg(long)]
+    pub(crate) check: bool,
+    /// The repository's root
+    #[arg(long, value_name = "DIR", default_value = ".")]
+    pub(crate) root: PathBuf,
+}
+
+/// A value that is one of a type's words: listed in the help, completed by the shell.
+fn words<T>(known: &'static [&'static str]) -> impl clap::builder::TypedValueParser<Value = T>
+where
+    T: std::str::FromStr + Clone + Send + Sync + 'static,
+    T::Err: std::error::Error + Send + Sync + 'static,
+{
+    use clap::builder::TypedValueParser as _;
+    clap::builder::PossibleValuesParser::new(known).try_map(|word| word.parse::<T>())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn the_tree_is_sound() {
+        Cli::command().debug_assert();
+    }
+
+    fn check_width(command: &mut clap::Command) {
+        for help in [command.render_help(), command.render_long_help()] {
+            for line in help.to_string().lines() {
+                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+            }
+        }
+        for subcommand in command.get_subcommands_mut() {
+            check_width(subcommand);
+        }
+    }
+
+    #[test]
+    fn every_help_fits_100_columns() {
+        check_width(&mut Cli::command());
+    }
+
+    #[test]
+    fn every_command_and_option_says_what_it_does() {
+        fn check(command: &clap::Command) {
+            let name = command.get_name();
+            assert!(command.get_about().is_some(), "{name}");
+            for argument in command.get_arguments() {
+                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+            }
+            command.get_subcommands().for_each(check);
+        }
+        check(&Cli::command());
+    }
+}

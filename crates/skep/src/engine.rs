@@ -1,0 +1,283 @@
+//! The wiring: store, ledger, gateway, director and server put together over one home.
+//!
+//! Invariant: everything here lives under the home's lock, and the lock goes last.
+
+use crate::config::{Config, Database, Secrets};
+use crate::failure::{Failure, with_causes};
+use crate::home_lock::HomeLock;
+use skep_api::LedgerEntries;
+use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
+use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts};
+use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, Locality, Timeouts};
+use skep_http::{Server, ServerOptions, listen_on_socket, serve_gateway};
+use skep_ledger::{LedgerKey, SealerService};
+use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
+use skep_types::NodeId;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+/// The version of the program.
+pub(crate) const VERSION: &str = env!("CARGO_PKG_VERSION");
+/// The longest wait for the engine to end its work when it stops, in milliseconds: a little more
+/// than the engine itself allows for its running steps.
+const ENGINE_STOP_MS: u64 = skep_director::limits::DRAIN_MS + 5_000;
+/// The longest wait for model calls to be settled when the engine has stopped, in milliseconds; a
+/// call that takes longer is reconciled at the next start.
+const GATEWAY_STOP_MS: u64 = 2_000;
+
+/// The tables of every crate, in the order of their layers.
+const SCHEMA: [SchemaPart; 5] = [
+    skep_authority::SCHEMA,
+    skep_ledger::SCHEMA,
+    skep_queue::SCHEMA,
+    skep_gateway::SCHEMA,
+    skep_director::SCHEMA,
+];
+
+/// An open home in which nothing runs.
+pub(crate) struct OpenHome {
+    pub(crate) director: Director,
+    home: Home,
+    db: Db,
+    gateway: Arc<Gateway>,
+    ledger_key: LedgerKey,
+    entropy: SharedEntropy,
+    /// Declared last, so that it is given back after the store was closed.
+    _lock: HomeLock,
+}
+
+impl OpenHome {
+    /// A part of the ledger as it was hashed.
+    pub(crate) async fn ledger_entries(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<LedgerEntries, Failure> {
+        skep_http::ledger_entries(&self.db, self.ledger_key.public(), after, limit)
+            .await
+            .map_err(|error| store_failed(&error))
+    }
+
+    /// Opens what the lock guards. With [`Secrets::Left`] no model can be called.
+    pub(crate) async fn open(
+        home: &Home,
+        lock: HomeLock,
+        config: &Config,
+        secrets: Secrets,
+    ) -> Result<Self, Failure> {
+        let clock: SharedClock = Arc::new(SystemClock);
+        let entropy: SharedEntropy = Arc::new(OsEntropy);
+        let gateway_config = config.gateway(secrets)?;
+        let ledger_key = LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
+            let hint = error.hint().unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
+            Failure::unreachable(error.code(), failed_to(&error), hint)
+        })?;
+        let db = open_store(home, config, &ledger_key).await?;
+        let models = model_facts(&gateway_config);
+        let gateway = Gateway::new(GatewayOptions {
+            db: db.clone(),
+            node: NodeId::new(clock.as_ref(), entropy.as_ref()),
+            config: gateway_config,
+            clock: clock.clone(),
+            entropy: entropy.clone(),
+            timeouts: Timeouts::default(),
+        });
+        let gateway = Arc::new(gateway.map_err(|error| {
+            let hint = "`skep doctor` checks every provider of the configuration";
+            Failure::usage(error.code(), failed_to(&error), hint)
+        })?);
+        let director = Director::new(DirectorOptions {
+            home: home.clone(),
+            db: db.clone(),
+            models,
+            workers: config.workers.clone(),
+            engine: config.engine.clone(),
+            toolchain: config.toolchain.clone(),
+            clock,
+            entropy: entropy.clone(),
+            launcher: launcher()?,
+            serve_gateway: serve_gateway(gateway.clone()),
+            ledger_public_key: ledger_key.public(),
+            owner: owner(),
+        });
+        Ok(Self {
+            director,
+            home: home.clone(),
+            db,
+            gateway,
+            ledger_key,
+            entropy,
+            _lock: lock,
+        })
+    }
+}
+
+/// A home whose engine runs and whose socket is served.
+pub(crate) struct RunningHome {
+    open: OpenHome,
+    server: Server,
+    engine: JoinHandle<Result<(), EngineError>>,
+    sealer: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+}
+
+impl RunningHome {
+    /// Starts the engine and serves the socket, and the port too if one is given with its token.
+    pub(crate) async fn start(
+        open: OpenHome,
+        port: Option<(TcpListener, Secret)>,
+    ) -> Result<Self, Failure> {
+        let socket = listen_on_socket(&open.home.socket())?;
+        let sealer = start_sealer(&open);
+        // SQLite has one process at a time; on PostgreSQL other nodes have calls of their own.
+        let is_only_holder = sealer.is_none();
+        open.gateway.prepare(is_only_holder).await.map_err(|error| store_failed(&error))?;
+        let mut server = Server::new(ServerOptions {
+            director: open.director.clone(),
+            gateway: open.gateway.clone(),
+            db: open.db.clone(),
+            ledger_key: open.ledger_key.public(),
+            entropy: open.entropy.clone(),
+            version: VERSION,
+        });
+        let director = open.director.clone();
+        let engine = skep_stdx::spawn("engine", async move { director.run().await });
+        server.serve_socket(socket);
+        if let Some((listener, token)) = port {
+            server.serve_network(listener, &token);
+        }
+        Ok(Self {
+            open,
+            server,
+            engine,
+            sealer,
+        })
+    }
+
+    /// The use cases.
+    pub(crate) const fn director(&self) -> &Director {
+        &self.open.director
+    }
+
+    /// Waits for the engine to end by itself, which it does only when it cannot go on.
+    pub(crate) async fn engine_ended(&mut self) -> Failure {
+        engine_failure((&mut self.engine).await)
+    }
+
+    /// Stops everything in order: engine, open answers, model calls, sealer, store, lock.
+    pub(crate) async fn stop(mut self) {
+        self.open.director.stop();
+        if !self.engine.is_finished()
+            && within(ENGINE_STOP_MS, &mut self.engine).await.is_none()
+        {
+            tracing::warn!("the engine did not stop in time; the next start takes up its work");
+        }
+        self.server.stop().await;
+        if within(GATEWAY_STOP_MS, self.open.gateway.idle()).await.is_none() {
+            tracing::warn!("model calls are still under way; the next start accounts for them");
+        }
+        if let Some((stop, sealer)) = self.sealer {
+            stop.send_replace(true);
+            drop(within(GATEWAY_STOP_MS, sealer).await);
+        }
+        // Nobody listens any more; a socket that stays behind is removed by the next holder.
+        drop(std::fs::remove_file(self.open.home.socket()));
+    }
+}
+
+async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Output> {
+    tokio::time::timeout(Duration::from_millis(limit_ms), future).await.ok()
+}
+
+fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failure {
+    let hint = "`skep doctor` says what is wrong";
+    match ended {
+        Ok(Ok(())) => Failure::unreachable("engine_stopped", "the engine stopped", hint),
+        Ok(Err(error)) => Failure::unreachable("engine_failed", failed_to(&error), hint),
+        Err(error) => Failure::unreachable(
+            "engine_failed",
+            format!("the engine ended by a defect: {error}"),
+            "start it again; what was under way is taken up",
+        ),
+    }
+}
+
+async fn open_store(home: &Home, config: &Config, key: &LedgerKey) -> Result<Db, Failure> {
+    let (location, before_commit) = match config.database()? {
+        Database::Sqlite => (
+            Location::Sqlite(home.database()),
+            Some(skep_ledger::sealer(key.clone())),
+        ),
+        Database::Postgres(address) => (Location::Postgres(address), None),
+    };
+    let options = DbOptions {
+        location,
+        schema: SCHEMA.to_vec(),
+        clock: None,
+        before_commit,
+    };
+    Ok(Db::open(options).await?)
+}
+
+fn start_sealer(open: &OpenHome) -> Option<(watch::Sender<bool>, JoinHandle<()>)> {
+    if open.db.engine() == skep_db::Engine::Sqlite {
+        return None;
+    }
+    let (stop, mut stopped) = watch::channel(false);
+    let service = SealerService::new(open.db.clone(), open.ledger_key.clone());
+    let task = skep_stdx::spawn("sealer", async move {
+        let stop = async move {
+            let _ = stopped.wait_for(|stopped| *stopped).await;
+        };
+        if let Err(error) = service.run(stop).await {
+            tracing::error!(error = with_causes(&error), "the ledger is no longer sealed");
+        }
+    });
+    Some((stop, task))
+}
+
+fn model_facts(config: &GatewayConfig) -> BTreeMap<String, ModelFacts> {
+    config
+        .models()
+        .filter_map(|model| {
+            let (_, provider) = config.model(&model.name)?;
+            let facts = ModelFacts {
+                family: model.family.clone(),
+                local: provider.locality == Locality::Local,
+                context_tokens: model.context_tokens.unwrap_or_default(),
+                output_tokens_max: model.output_tokens_max,
+            };
+            Some((model.name.clone(), facts))
+        })
+        .collect()
+}
+
+fn launcher() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        Failure::unreachable(
+            "launcher_unknown",
+            format!("the path of this program is not known: {error}"),
+            "mount /proc, which holds it",
+        )
+    })
+}
+
+/// Whoever starts the engine, as the authority of jobs that name none.
+fn owner() -> String {
+    ["USER", "LOGNAME"]
+        .iter()
+        .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
+        .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
+}
+
+fn store_failed(error: &DbError) -> Failure {
+    let hint = "`skep doctor` says what is wrong";
+    Failure::unreachable("database_failed", failed_to(error), hint)
+}
+
+fn failed_to(error: &dyn std::error::Error) -> String {
+    format!("failed to {}", with_causes(error))
+}

@@ -1,0 +1,187 @@
+//! How a command gets at a home: through whoever holds it, or directly while nobody does.
+//!
+//! Invariant: the store is opened by the holder of the home's lock and by nobody else.
+
+use crate::config::{Config, Secrets};
+use crate::engine::OpenHome;
+use crate::failure::Failure;
+use crate::home_lock::{HomeLock, LockError};
+use skep_api::{
+    Client, ClientError, DiffView, DispatchRequest, EventView, JobListQuery, JobSubmitted,
+    JobSummary, JobView, LedgerEntries, LedgerView, LogView, Page, RetryRequest,
+};
+use skep_director::{Home, JobQuery};
+use skep_stdx::Stopwatch;
+use std::time::Duration;
+
+/// The longest wait for a holder that has the lock and does not answer yet, in milliseconds.
+const HOLDER_START_MS: u64 = 10_000;
+/// How often it is asked, in milliseconds.
+const HOLDER_POLL_MS: u64 = 50;
+
+/// A way to a home.
+pub(crate) enum Reach {
+    /// Somebody holds it and answers on its socket.
+    Holder(Client),
+    /// Nobody holds it: this process does, for the length of one command.
+    Direct(Box<OpenHome>),
+}
+
+/// Either a holder that answers, or the lock.
+pub(crate) enum Door {
+    /// Somebody holds the home and answers on its socket.
+    Holder(Client),
+    /// Nobody does; now this process.
+    Lock(HomeLock),
+}
+
+impl Door {
+    /// Finds the holder, or takes the lock. A holder that has just started is waited for.
+    pub(crate) async fn find(home: &Home) -> Result<Self, Failure> {
+        let waited = Stopwatch::start();
+        loop {
+            let client = Client::at_socket(home.socket());
+            let silence = match client.health().await {
+                Ok(_) => return Ok(Self::Holder(client)),
+                Err(error @ ClientError::Refused(_)) => return Err(error.into()),
+                Err(error) => error,
+            };
+            match HomeLock::take(home) {
+                Ok(lock) => return Ok(Self::Lock(lock)),
+                Err(LockError::Held { holder }) => {
+                    if waited.elapsed() > Duration::from_millis(HOLDER_START_MS) {
+                        let by = holder.map_or_else(String::new, |id| format!(" (process {id})"));
+                        return Err(Failure::unreachable(
+                            "holder_silent",
+                            format!(
+                                "the holder of {}{by} does not answer: {}",
+                                home.root().display(),
+                                silence.body().message
+                            ),
+                            "wait until it has started or ended; a process that hangs has to be stopped",
+                        ));
+                    }
+                }
+                Err(error @ LockError::Unusable { .. }) => return Err(error.failure(home)),
+            }
+            tokio::time::sleep(Duration::from_millis(HOLDER_POLL_MS)).await;
+        }
+    }
+}
+
+impl Reach {
+    /// A way to `home`, which has to be there already.
+    pub(crate) async fn existing(home: &Home, config: &Config) -> Result<Self, Failure> {
+        if !home.root().is_dir() {
+            return Err(Failure::not_found(
+                "home_not_found",
+                format!("there is no Skep home at {}", home.root().display()),
+                "`skep run` and `skep up` make one; `--home` or SKEP_HOME choose another",
+            ));
+        }
+        match Door::find(home).await? {
+            Door::Holder(client) => Ok(Self::Holder(client)),
+            Door::Lock(lock) => {
+                let open = OpenHome::open(home, lock, config, Secrets::Left).await?;
+                Ok(Self::Direct(Box::new(open)))
+            }
+        }
+    }
+
+    /// Whether a holder answers; without one nothing moves by itself.
+    pub(crate) const fn has_holder(&self) -> bool {
+        matches!(self, Self::Holder(_))
+    }
+
+    pub(crate) async fn dispatch(&self, request: DispatchRequest) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.dispatch(&request).await?,
+            Self::Direct(open) => open.director.dispatch(request).await?,
+        })
+    }
+
+    pub(crate) async fn job(&self, job: &str) -> Result<JobView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.job(job).await?,
+            Self::Direct(open) => open.director.job(job).await?,
+        })
+    }
+
+    pub(crate) async fn jobs(&self, query: JobQuery) -> Result<Page<JobSummary>, Failure> {
+        match self {
+            Self::Holder(client) => {
+                let words: Vec<&str> = query.states.iter().map(|state| state.as_str()).collect();
+                let query = JobListQuery {
+                    state: (!words.is_empty()).then(|| words.join(",")),
+                    project: query.project,
+                    cursor: query.cursor,
+                    limit: query.limit,
+                };
+                Ok(client.jobs(&query).await?)
+            }
+            Self::Direct(open) => Ok(open.director.jobs(&query).await?),
+        }
+    }
+
+    pub(crate) async fn job_log(&self, job: &str, attempt: Option<&str>) -> Result<LogView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.job_log(job, attempt).await?,
+            Self::Direct(open) => open.director.job_log(job, attempt).await?,
+        })
+    }
+
+    pub(crate) async fn job_diff(&self, job: &str) -> Result<DiffView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.job_diff(job).await?,
+            Self::Direct(open) => open.director.job_diff(job).await?,
+        })
+    }
+
+    pub(crate) async fn cancel(&self, job: &str) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.cancel(job).await?,
+            Self::Direct(open) => open.director.cancel(job).await?,
+        })
+    }
+
+    pub(crate) async fn retry(
+        &self,
+        job: &str,
+        request: RetryRequest,
+    ) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.retry(job, &request).await?,
+            Self::Direct(open) => open.director.retry(job, request).await?,
+        })
+    }
+
+    pub(crate) async fn events(
+        &self,
+        after: i64,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EventView>, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.events(after, subject, limit).await?.items,
+            Self::Direct(open) => open.director.events(after, subject, limit).await?,
+        })
+    }
+
+    pub(crate) async fn ledger_entries(
+        &self,
+        after: i64,
+        limit: i64,
+    ) -> Result<LedgerEntries, Failure> {
+        match self {
+            Self::Holder(client) => Ok(client.ledger_entries(after, limit).await?),
+            Self::Direct(open) => open.ledger_entries(after, limit).await,
+        }
+    }
+
+    pub(crate) async fn verify_ledger(&self) -> Result<LedgerView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.verify_ledger().await?,
+            Self::Direct(open) => open.director.verify_ledger().await?,
+        })
+    }
+}

@@ -1,0 +1,155 @@
+//! Tables for people: columns of plain text, never wider than the output.
+//!
+//! Invariant: a line is as wide as the output at most; the one flexible column gives way.
+
+use crate::output::{Printer, Tone, cut, one_line, width};
+
+/// The space between two columns.
+const GAP: &str = "  ";
+
+/// How a column is set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Align {
+    /// Words.
+    Left,
+    /// Numbers.
+    Right,
+    /// Words that may be cut when the line is too long. One column of a table at most.
+    Flexible,
+}
+
+/// A cell: what it says, and in which tone.
+#[derive(Debug, Clone)]
+pub(crate) struct Cell(String, Tone);
+
+impl Cell {
+    /// A cell in a tone.
+    pub(crate) fn toned(text: &str, tone: Tone) -> Self {
+        Self(one_line(text), tone)
+    }
+}
+
+impl From<String> for Cell {
+    fn from(text: String) -> Self {
+        Self(one_line(&text), Tone::Plain)
+    }
+}
+
+impl From<&str> for Cell {
+    fn from(text: &str) -> Self {
+        Self(one_line(text), Tone::Plain)
+    }
+}
+
+/// A table that is being filled.
+#[derive(Debug)]
+pub(crate) struct Table {
+    columns: Vec<(&'static str, Align)>,
+    rows: Vec<Vec<Cell>>,
+}
+
+impl Table {
+    /// An empty table of these columns.
+    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
+        Self {
+            columns: columns.to_vec(),
+            rows: Vec::new(),
+        }
+    }
+
+    /// Adds a row; a missing cell is empty.
+    pub(crate) fn row(&mut self, cells: Vec<Cell>) {
+        self.rows.push(cells);
+    }
+
+    /// The table's lines, `columns` wide at most.
+    pub(crate) fn lines(&self, printer: &Printer, columns: usize) -> Vec<String> {
+        let widths = self.widths(columns);
+        let headings: Vec<Cell> = self
+            .columns
+            .iter()
+            .map(|(name, _)| Cell::toned(name, Tone::Quiet))
+            .collect();
+        std::iter::once(&headings)
+            .chain(&self.rows)
+            .map(|row| self.line(printer, row, &widths))
+            .collect()
+    }
+
+    fn widths(&self, columns: usize) -> Vec<usize> {
+        let mut widths: Vec<usize> = self
+            .columns
+            .iter()
+            .enumerate()
+            .map(|(place, (name, _))| {
+                let cells = self.rows.iter().filter_map(|row| row.get(place));
+                cells.map(|cell| width(&cell.0)).chain([width(name)]).max().unwrap_or(0)
+            })
+            .collect();
+        let gaps = GAP.len() * self.columns.len().saturating_sub(1);
+        let whole = widths.iter().sum::<usize>() + gaps;
+        let flexible = self.columns.iter().position(|(_, align)| *align == Align::Flexible);
+        if let Some(place) = flexible {
+            widths[place] = widths[place].saturating_sub(whole.saturating_sub(columns)).max(1);
+        }
+        widths
+    }
+
+    fn line(&self, printer: &Printer, row: &[Cell], widths: &[usize]) -> String {
+        let cells = self.columns.iter().zip(widths).enumerate();
+        let cells: Vec<String> = cells
+            .map(|(place, ((_, align), columns))| {
+                let (text, tone) = row
+                    .get(place)
+                    .map_or((String::new(), Tone::Plain), |cell| (cut(&cell.0, *columns), cell.1));
+                let padding = " ".repeat(columns.saturating_sub(width(&text)));
+                let text = printer.painted(&text, tone);
+                match align {
+                    Align::Right => format!("{padding}{text}"),
+                    Align::Left | Align::Flexible => format!("{text}{padding}"),
+                }
+            })
+            .collect();
+        cells.join(GAP).trim_end().to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::COLUMNS_MAX;
+
+    fn printer() -> Printer {
+        use clap::Parser as _;
+        let cli = crate::cli::Cli::parse_from(["skep", "--no-color", "doctor"]);
+        Printer::new(&cli.global, crate::output::Secrets::default())
+    }
+
+    #[test]
+    fn the_flexible_column_gives_way_and_the_others_do_not() {
+        let mut table = Table::new(&[
+            ("JOB", Align::Right),
+            ("STATE", Align::Left),
+            ("TASK", Align::Flexible),
+            ("COST", Align::Right),
+        ]);
+        table.row(vec!["7".into(), "waiting_children".into(), "word ".repeat(80).into(), "$0.123456".into()]);
+        table.row(vec!["1234567".into(), "done".into(), "日本語".repeat(60).into(), "$1.00".into()]);
+        let lines = table.lines(&printer(), COLUMNS_MAX);
+        for line in &lines {
+            assert!(width(line) <= COLUMNS_MAX, "{} columns: {line}", width(line));
+        }
+        assert!(lines[1].contains("waiting_children") && lines[1].ends_with("$0.123456"));
+        assert!(lines[2].starts_with("1234567  done"), "{}", lines[2]);
+    }
+
+    #[test]
+    fn a_short_table_is_as_narrow_as_its_words_and_one_line_a_row() {
+        let mut table = Table::new(&[("NAME", Align::Left), ("FOUND", Align::Flexible)]);
+        table.row(vec!["git".into(), "two\nlines\x1b[31m".into()]);
+        assert_eq!(
+            table.lines(&printer(), COLUMNS_MAX),
+            ["NAME  FOUND", "git   two lines\u{fffd}[31m"]
+        );
+    }
+}
