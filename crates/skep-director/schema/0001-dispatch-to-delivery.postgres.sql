@@ -63,7 +63,7 @@ CREATE TABLE check_run (
     exit_code BIGINT,
     duration_ms BIGINT NOT NULL,
     log TEXT NOT NULL,
-    PRIMARY KEY (job_id, fence, place)
+    PRIMARY KEY (job_id, fence, purpose, place)
 );
 
 CREATE TABLE review (

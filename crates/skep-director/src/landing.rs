@@ -191,7 +191,7 @@ impl Lander<'_> {
             canaries: false,
         };
         let checks = run_checks(self.context, &plan).await?;
-        record_checks(self.context, &self.lease, "merged", merged, &checks).await?;
+        record_checks(self.context, &self.lease, "merge_check", merged, &checks).await?;
         let Some(red) = checks.iter().find(|check| check.exit_code != Some(0)) else {
             return Ok(true);
         };

@@ -219,7 +219,7 @@ async fn gather(
         canaries: true,
     };
     let checks = run_checks(context, &plan).await?;
-    record_checks(context, lease, "tip", tip, &checks).await?;
+    record_checks(context, lease, "check", tip, &checks).await?;
     let scope =
         Scope::parse(&dispatch.scope).map_err(|e| DirectorError::outside("read the scope", e))?;
     Ok(Evidence {
@@ -240,8 +240,7 @@ pub(crate) async fn record_checks(
     commit: &str,
     checks: &[crate::check::CheckOutcome],
 ) -> Result<(), DirectorError> {
-    let first = if purpose == "tip" { 0 } else { 100 };
-    let rows: Vec<CheckRow> = (first..)
+    let rows: Vec<CheckRow> = (1..)
         .zip(checks)
         .map(|(place, check)| CheckRow {
             job: lease.job.clone(),

@@ -130,7 +130,13 @@ mod tests {
 
     #[test]
     fn only_own_names_get_in() {
-        for host in ["localhost", "LOCALHOST:7575", "127.0.0.1:7575", "127.8.9.1", "[::1]:7575"] {
+        for host in [
+            "localhost",
+            "LOCALHOST:7575",
+            "127.0.0.1:7575",
+            "127.8.9.1",
+            "[::1]:7575",
+        ] {
             assert_eq!(check(&[host], &[], "/"), Ok(()), "{host}");
         }
         for host in [
@@ -147,7 +153,10 @@ mod tests {
             assert!(answer.contains("host_refused"), "{host}: {answer}");
         }
         assert!(check(&[], &[], "/").is_err(), "no Host at all");
-        assert!(check(&["localhost", "localhost"], &[], "/").is_err(), "two of them");
+        assert!(
+            check(&["localhost", "localhost"], &[], "/").is_err(),
+            "two of them"
+        );
         assert!(check(&["localhost"], &[], "http://evil.example/").is_err());
         assert_eq!(check(&["localhost"], &[], "http://localhost/"), Ok(()));
     }

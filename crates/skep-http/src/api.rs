@@ -17,8 +17,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
-    DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerView,
-    LogView, Page, RetryRequest,
+    DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries,
+    LedgerView, LogView, Page, RetryRequest,
 };
 use skep_director::{DirectorError, JobQuery};
 use skep_types::JobState;
@@ -226,12 +226,13 @@ async fn collected(body: Body) -> Result<Bytes, Refusal> {
         Ok(Err(error)) if error.is::<LengthLimitError>() => Err(Refusal::new(
             StatusCode::PAYLOAD_TOO_LARGE,
             "body_too_large",
-            format!("the body is larger than {} bytes", limits::API_BODY_BYTES_MAX),
+            format!(
+                "the body is larger than {} bytes",
+                limits::API_BODY_BYTES_MAX
+            ),
             "put what is long into a file of the repository and name it in the instruction",
         )),
-        Ok(Err(error)) => Err(Refusal::malformed(format!(
-            "the body ended early: {error}"
-        ))),
+        Ok(Err(error)) => Err(Refusal::malformed(format!("the body ended early: {error}"))),
         Err(_) => Err(Refusal::new(
             StatusCode::REQUEST_TIMEOUT,
             "body_timeout",

@@ -191,10 +191,8 @@ impl Door {
         let Self {
             mut open, drain, ..
         } = self;
-        let drained = tokio::time::timeout(
-            Duration::from_millis(limits::DRAIN_MS),
-            drain.shutdown(),
-        );
+        let drained =
+            tokio::time::timeout(Duration::from_millis(limits::DRAIN_MS), drain.shutdown());
         if drained.await.is_err() {
             tracing::warn!(open = open.len(), "closing connections that did not end");
         }

@@ -128,11 +128,8 @@ impl From<DirectorError> for Refusal {
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
-        let mut answer = (
-            self.status,
-            axum::Json(ErrorDocument { error: self.body }),
-        )
-            .into_response();
+        let mut answer =
+            (self.status, axum::Json(ErrorDocument { error: self.body })).into_response();
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer realm=\"skep\"");
             answer

@@ -54,7 +54,10 @@ async fn page(shared: &Shared, query: &EventQuery, limit: i64) -> Result<Respons
     let (after, subject) = (query.after.unwrap_or(0), query.subject.as_deref());
     let items = shared.director.events(after, subject, limit).await?;
     let full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);
-    let next_cursor = items.last().filter(|_| full).map(|last| last.seq.to_string());
+    let next_cursor = items
+        .last()
+        .filter(|_| full)
+        .map(|last| last.seq.to_string());
     Ok(axum::Json(Page { items, next_cursor }).into_response())
 }
 
@@ -98,7 +101,12 @@ impl Follower {
             // Marked as seen before reading, so that a commit in between wakes the wait below.
             self.grown.mark_unchanged();
             let subject = self.subject.as_deref();
-            match self.shared.director.events(self.after, subject, limits::STREAM_PAGE).await {
+            match self
+                .shared
+                .director
+                .events(self.after, subject, limits::STREAM_PAGE)
+                .await
+            {
                 Ok(events) => self.read = events.into(),
                 Err(error) => {
                     tracing::warn!(%error, "a stream of events ended: the ledger cannot be read");

@@ -24,7 +24,9 @@ const PREFIXES: [&str; 3] = ["/v1/{*rest}", "/v1beta/{*rest}", "/k/{*rest}"];
 pub(crate) fn router(gateway: Arc<Gateway>) -> Router {
     PREFIXES
         .iter()
-        .fold(Router::new(), |router, prefix| router.route(prefix, any(hand_over)))
+        .fold(Router::new(), |router, prefix| {
+            router.route(prefix, any(hand_over))
+        })
         .with_state(gateway)
 }
 
@@ -53,6 +55,13 @@ async fn serve_until_aborted(listener: TcpListener, gateway: Arc<Gateway>) {
     let router = finished(router(gateway), metrics.clone());
     // Held, so that the receiver never sees its sender go.
     let (never, stop) = watch::channel(false);
-    serve_network(listener, router, limits::FENCE_CONNECTIONS_MAX, metrics, stop).await;
+    serve_network(
+        listener,
+        router,
+        limits::FENCE_CONNECTIONS_MAX,
+        metrics,
+        stop,
+    )
+    .await;
     drop(never);
 }

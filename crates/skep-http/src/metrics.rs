@@ -52,7 +52,10 @@ pub(crate) async fn count(
 fn surface(path: &str) -> usize {
     if path.starts_with("/api/") || path == "/metrics" {
         0
-    } else if ["/v1/", "/v1beta/", "/k/"].iter().any(|prefix| path.starts_with(prefix)) {
+    } else if ["/v1/", "/v1beta/", "/k/"]
+        .iter()
+        .any(|prefix| path.starts_with(prefix))
+    {
         1
     } else {
         2
@@ -97,7 +100,13 @@ pub(crate) fn text(shared: &Shared, live_jobs: Option<i64>) -> String {
         "skep_http_connections",
         "gauge",
         "Open connections, those of attempts not included.",
-        &plain(shared.metrics.connections.load(Ordering::Relaxed).to_string()),
+        &plain(
+            shared
+                .metrics
+                .connections
+                .load(Ordering::Relaxed)
+                .to_string(),
+        ),
     );
     metric(
         "skep_http_requests_total",

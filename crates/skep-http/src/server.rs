@@ -146,7 +146,10 @@ fn network_router(shared: &Arc<Shared>, token: TokenCheck) -> Router {
         .merge(mounted(Access::Open))
         .layer(map_response(plain_and_fresh))
         .with_state(shared.clone());
-    finished(api.merge(gateway::router(shared.gateway.clone())), shared.metrics.clone())
+    finished(
+        api.merge(gateway::router(shared.gateway.clone())),
+        shared.metrics.clone(),
+    )
 }
 
 fn socket_router(shared: &Arc<Shared>) -> Router {

@@ -136,7 +136,10 @@ mod tests {
         let read = LocalToken::load_or_make(&path, &entropy)?;
         assert!(made.fresh && !read.fresh);
         assert_eq!(made.secret, read.secret);
-        assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
+        assert_eq!(
+            std::fs::metadata(&path)?.permissions().mode() & 0o777,
+            0o600
+        );
         let check = TokenCheck::new(&made.secret, &entropy);
         assert!(check.accepts(read.secret.reveal()));
         assert!(!check.accepts("") && !check.accepts(&read.secret.reveal()[1..]));

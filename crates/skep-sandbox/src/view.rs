@@ -209,7 +209,9 @@ fn attempt_grants(spec: &FenceSpec) -> Vec<Grant> {
                 Rights::Read,
             ));
         }
-        if spec.writable.iter().any(|path| path.as_os_str().is_empty()) {
+        // A checkout for a check has no git directory, and so nothing to protect there.
+        let has_git = host.repo.join(".git").symlink_metadata().is_ok();
+        if has_git && spec.writable.iter().any(|path| path.as_os_str().is_empty()) {
             list.push(attempt(
                 &host.repo.join(".git"),
                 &inside.repo.join(".git"),

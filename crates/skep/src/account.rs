@@ -33,9 +33,15 @@ pub(crate) fn print(printer: &Printer, job: &JobView) -> Result<(), Failure> {
 
 /// What became of the job, in a few words.
 pub(crate) fn outcome(job: &JobView) -> String {
-    let why = job.state_reason.as_deref().map(one_line).filter(|why| !why.is_empty());
+    let why = job
+        .state_reason
+        .as_deref()
+        .map(one_line)
+        .filter(|why| !why.is_empty());
     let class = job.failure_class.map(|class| class.to_string());
-    let because = why.or(class).map_or_else(String::new, |why| format!(": {why}"));
+    let because = why
+        .or(class)
+        .map_or_else(String::new, |why| format!(": {why}"));
     match job.state {
         JobState::Done if job.landing.state == LandingState::Landed => {
             let target = job.landing.target.as_deref().unwrap_or("its target");
@@ -92,7 +98,13 @@ impl Account<'_> {
     }
 
     fn verdict(&self, verdict: &VerdictView) -> Result<(), Failure> {
-        let count = |outcome| verdict.findings.iter().filter(|f| f.outcome == outcome).count();
+        let count = |outcome| {
+            verdict
+                .findings
+                .iter()
+                .filter(|f| f.outcome == outcome)
+                .count()
+        };
         let counts: Vec<String> = [
             FindingOutcome::Confirmed,
             FindingOutcome::Contradicted,
@@ -108,13 +120,25 @@ impl Account<'_> {
             Verdict::Invalid | Verdict::Missing => Tone::Bad,
         };
         let word = self.printer.painted(verdict.result.as_str(), tone);
-        let label = self.printer.painted(&format!("{:<LABEL_COLUMNS$}", "verdict"), Tone::Quiet);
-        let counts = if counts.is_empty() { String::new() } else { format!(": {}", counts.join(", ")) };
+        let label = self
+            .printer
+            .painted(&format!("{:<LABEL_COLUMNS$}", "verdict"), Tone::Quiet);
+        let counts = if counts.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", counts.join(", "))
+        };
         self.printer.line(&format!("  {label}{word}{counts}"))?;
-        let open = verdict.findings.iter().filter(|f| f.outcome != FindingOutcome::Confirmed);
+        let open = verdict
+            .findings
+            .iter()
+            .filter(|f| f.outcome != FindingOutcome::Confirmed);
         for finding in open {
             let (claim, evidence) = (one_line(&finding.claim), one_line(&finding.evidence));
-            let text = format!("{} ({}): {claim}; found: {evidence}", finding.rule, finding.outcome);
+            let text = format!(
+                "{} ({}): {claim}; found: {evidence}",
+                finding.rule, finding.outcome
+            );
             self.section("", &[text])?;
         }
         Ok(())
@@ -133,8 +157,15 @@ fn instruction(text: &str) -> Vec<String> {
 
 fn workers(job: &JobView) -> Vec<String> {
     let count = i64::try_from(job.attempts.len()).unwrap_or(i64::MAX);
-    let who = format!("{} ({}), {}", one_line(&job.worker), job.role, counted(count, "attempt"));
-    std::iter::once(who).chain(job.attempts.iter().zip(1..).map(attempt)).collect()
+    let who = format!(
+        "{} ({}), {}",
+        one_line(&job.worker),
+        job.role,
+        counted(count, "attempt")
+    );
+    std::iter::once(who)
+        .chain(job.attempts.iter().zip(1..).map(attempt))
+        .collect()
 }
 
 fn attempt((attempt, number): (&AttemptView, i64)) -> String {
@@ -147,7 +178,10 @@ fn attempt((attempt, number): (&AttemptView, i64)) -> String {
         parts.push(clock(seconds));
     }
     if attempt.refusals > 0 {
-        parts.push(format!("{} by the fence", counted(attempt.refusals, "refusal")));
+        parts.push(format!(
+            "{} by the fence",
+            counted(attempt.refusals, "refusal")
+        ));
     }
     parts.push(attempt.cost_micro_usd.to_string());
     parts.join(", ")
@@ -189,27 +223,47 @@ fn contract(job: &JobView) -> Vec<String> {
     );
     let mut lines = vec![head, one_line(&contract.summary)];
     lines.extend(contract.deviations.iter().map(|deviation| {
-        format!("departs: {} ({})", one_line(&deviation.what), one_line(&deviation.why))
+        format!(
+            "departs: {} ({})",
+            one_line(&deviation.what),
+            one_line(&deviation.why)
+        )
+    }));
+    lines.extend(contract.follow_ups.iter().map(|left| {
+        format!(
+            "left to do ({}): {}",
+            one_line(&left.severity),
+            one_line(&left.title)
+        )
     }));
     lines.extend(
         contract
-            .follow_ups
-            .iter()
-            .map(|left| format!("left to do ({}): {}", one_line(&left.severity), one_line(&left.title))),
+            .blocked_on
+            .as_deref()
+            .map(|what| format!("waits for: {}", one_line(what))),
     );
-    lines.extend(contract.blocked_on.as_deref().map(|what| format!("waits for: {}", one_line(what))));
     lines.retain(|line| !line.is_empty());
     lines
 }
 
 fn review(review: &ReviewView) -> String {
-    let model = review.model.as_deref().map_or_else(String::new, |m| format!(" ({})", one_line(m)));
-    let verdict = review.verdict.as_deref().map_or("under way".to_owned(), one_line);
+    let model = review
+        .model
+        .as_deref()
+        .map_or_else(String::new, |m| format!(" ({})", one_line(m)));
+    let verdict = review
+        .verdict
+        .as_deref()
+        .map_or("under way".to_owned(), one_line);
     format!("{verdict} by {}{model}", one_line(&review.worker))
 }
 
 fn landing(job: &JobView) -> String {
-    let target = job.landing.target.as_deref().map_or("its target".to_owned(), one_line);
+    let target = job
+        .landing
+        .target
+        .as_deref()
+        .map_or("its target".to_owned(), one_line);
     let reason = job.landing.reason.as_deref().map(one_line);
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     match job.landing.state {
@@ -239,7 +293,10 @@ fn cost(job: &JobView) -> String {
         job.cost_micro_usd
     );
     if job.unconfirmed_micro_usd.0 > 0 {
-        text.push_str(&format!("; up to {} more is unconfirmed", job.unconfirmed_micro_usd));
+        text.push_str(&format!(
+            "; up to {} more is unconfirmed",
+            job.unconfirmed_micro_usd
+        ));
     }
     if let Some(budget) = job.budget_micro_usd {
         text.push_str(&format!("; budget {budget}"));
@@ -249,9 +306,20 @@ fn cost(job: &JobView) -> String {
 
 fn places(job: &JobView) -> Vec<String> {
     let mut places = Vec::new();
-    places.extend(job.repo.as_deref().map(|repo| format!("repository {}", one_line(repo))));
-    places.extend(job.delivery.place.as_deref().map(|place| format!("report {}", one_line(place))));
+    places.extend(
+        job.repo
+            .as_deref()
+            .map(|repo| format!("repository {}", one_line(repo))),
+    );
+    places.extend(
+        job.delivery
+            .place
+            .as_deref()
+            .map(|place| format!("report {}", one_line(place))),
+    );
     let number = job.number;
-    places.push(format!("`skep job log {number}`, `skep job diff {number}`, `skep job show {number} --json`"));
+    places.push(format!(
+        "`skep job log {number}`, `skep job diff {number}`, `skep job show {number} --json`"
+    ));
     places
 }

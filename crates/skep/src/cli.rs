@@ -35,7 +35,13 @@ pub(crate) struct Cli {
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// The folder that holds everything [default: the platform's data folder]
-    #[arg(long, global = true, value_name = "DIR", env = "SKEP_HOME", hide_env = true)]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DIR",
+        env = "SKEP_HOME",
+        hide_env = true
+    )]
     pub(crate) home: Option<PathBuf>,
     /// The configuration [default: skep.toml in the home, then in the current folder]
     #[arg(long, global = true, value_name = "FILE")]
@@ -54,6 +60,8 @@ pub(crate) struct Global {
 /// The commands, in the order of the help.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// See the whole path at work, without a key
+    Demo(Demo),
     /// Run the server: engine, gateway and API
     Up(Up),
     /// Run one job to its end
@@ -71,6 +79,19 @@ pub(crate) enum Command {
     /// Write the generated reference
     #[command(name = "__docs", hide = true)]
     Docs(Docs),
+}
+
+/// `skep demo`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Make a small git repository with failing tests and run real jobs on it through \
+    the whole path: queue, fence, agent, gateway, contract, verification, review, landing, ledger.\n\n\
+    The model is a recorded one, so no key is needed; the edits, the tests and the merges are real."
+)]
+pub(crate) struct Demo {
+    /// A new or empty folder for the repository [default: one among temporary files]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }
 
 /// `skep up`
@@ -95,7 +116,10 @@ pub(crate) struct Up {
 )]
 pub(crate) struct Run {
     /// The task, in words
-    #[arg(value_name = "INSTRUCTION", required_unless_present = "instruction_file")]
+    #[arg(
+        value_name = "INSTRUCTION",
+        required_unless_present = "instruction_file"
+    )]
     pub(crate) instruction: Option<String>,
     /// Read the task from a file; `-` is the standard input
     #[arg(long, short = 'f', value_name = "FILE", conflicts_with = "instruction")]
@@ -332,7 +356,11 @@ mod tests {
     fn check_width(command: &mut clap::Command) {
         for help in [command.render_help(), command.render_long_help()] {
             for line in help.to_string().lines() {
-                assert!(line.chars().count() <= 100, "{}: {line}", command.get_name());
+                assert!(
+                    line.chars().count() <= 100,
+                    "{}: {line}",
+                    command.get_name()
+                );
             }
         }
         for subcommand in command.get_subcommands_mut() {
@@ -351,7 +379,11 @@ mod tests {
             let name = command.get_name();
             assert!(command.get_about().is_some(), "{name}");
             for argument in command.get_arguments() {
-                assert!(argument.get_help().is_some(), "{name} {}", argument.get_id());
+                assert!(
+                    argument.get_help().is_some(),
+                    "{name} {}",
+                    argument.get_id()
+                );
             }
             command.get_subcommands().for_each(check);
         }

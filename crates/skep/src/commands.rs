@@ -1,6 +1,7 @@
 //! The commands: each asks one use case and prints its answer.
 
 pub(crate) mod completions;
+pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod job;
@@ -11,25 +12,31 @@ pub(crate) mod up;
 use crate::cli::Global;
 use crate::config::Config;
 use crate::failure::Failure;
-use crate::output::{Printer, Secrets};
+use crate::output::{KnownSecrets, Printer};
 use crate::reach::Reach;
 use crate::signals::Signals;
 use skep_director::Home;
+use skep_stdx::Redactor;
 use skep_types::MicroUsd;
 use std::path::PathBuf;
+use std::sync::PoisonError;
 
 /// What every command works with.
 pub(crate) struct Session {
     pub(crate) global: Global,
     pub(crate) printer: Printer,
-    pub(crate) secrets: Secrets,
+    pub(crate) secrets: KnownSecrets,
     pub(crate) signals: Signals,
 }
 
 impl Session {
     /// The home that was chosen; nothing is made there.
     pub(crate) fn home(&self) -> Result<Home, Failure> {
-        let chosen = self.global.home.clone().filter(|home| !home.as_os_str().is_empty());
+        let chosen = self
+            .global
+            .home
+            .clone()
+            .filter(|home| !home.as_os_str().is_empty());
         let root = match chosen.or_else(data_folder) {
             Some(root) => root,
             None => {
@@ -50,9 +57,12 @@ impl Session {
         }
     }
 
-    /// The configuration that applies to `home`.
+    /// The configuration that applies to `home`. From here on nothing prints its secrets.
     pub(crate) fn config(&self, home: &Home) -> Result<Config, Failure> {
-        Ok(Config::load(self.global.config.as_deref(), home.root())?)
+        let config = Config::load(self.global.config.as_deref(), home.root())?;
+        let known = Redactor::new(config.known_secrets());
+        *self.secrets.write().unwrap_or_else(PoisonError::into_inner) = known;
+        Ok(config)
     }
 
     /// A way to the home, which has to be there already.
@@ -71,7 +81,10 @@ fn data_folder() -> Option<PathBuf> {
     }
     let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
     let data = data.filter(|folder| folder.is_absolute());
-    Some(data.or_else(|| Some(std::env::home_dir()?.join(".local/share")))?.join("skep"))
+    Some(
+        data.or_else(|| Some(std::env::home_dir()?.join(".local/share")))?
+            .join("skep"),
+    )
 }
 
 /// An amount of dollars from the command line.

@@ -13,7 +13,9 @@ pub(crate) use example::{example, reference};
 use error::Place;
 use serde::Deserialize;
 use skep_director::{EngineConfig, ToolchainConfig, WorkerConfig};
-use skep_gateway::{BudgetTable, GatewayConfig, GatewayTables, ModelTable, ProviderTable, SecretSource};
+use skep_gateway::{
+    BudgetTable, GatewayConfig, GatewayTables, ModelTable, ProviderTable, SecretSource,
+};
 use skep_stdx::Secret;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -172,19 +174,24 @@ impl Config {
     pub(crate) fn gateway(&self, secrets: Secrets) -> Result<GatewayConfig, ConfigError> {
         let mut tables = self.gateway.clone();
         for provider in tables.provider.values_mut() {
-            provider.script = provider.script.as_deref().map(|script| self.located(script));
+            provider.script = provider
+                .script
+                .as_deref()
+                .map(|script| self.located(script));
             if secrets == Secrets::Left {
                 provider.api_key = None;
             }
         }
-        tables.resolve(|source| self.fetch(source)).map_err(|error| {
-            let (path, reason) = (self.path(), error.to_string());
-            if error.code() == "secret_unavailable" {
-                ConfigError::SecretUnavailable { path, reason }
-            } else {
-                ConfigError::Parts { path, reason }
-            }
-        })
+        tables
+            .resolve(|source| self.fetch(source))
+            .map_err(|error| {
+                let (path, reason) = (self.path(), error.to_string());
+                if error.code() == "secret_unavailable" {
+                    ConfigError::SecretUnavailable { path, reason }
+                } else {
+                    ConfigError::Parts { path, reason }
+                }
+            })
     }
 
     /// Which store.
@@ -194,10 +201,11 @@ impl Config {
             Some(DatabaseUrl::Literal(url)) if url == "sqlite" => return Ok(Database::Sqlite),
             Some(DatabaseUrl::Literal(url)) => Secret::new(url),
             Some(DatabaseUrl::Elsewhere(source)) => {
-                self.fetch(source).map_err(|reason| ConfigError::SecretUnavailable {
-                    path: self.path(),
-                    reason: format!("`database.url`: {reason}"),
-                })?
+                self.fetch(source)
+                    .map_err(|reason| ConfigError::SecretUnavailable {
+                        path: self.path(),
+                        reason: format!("`database.url`: {reason}"),
+                    })?
             }
         };
         if is_postgres(address.reveal()) {
@@ -216,8 +224,9 @@ impl Config {
                 .map_err(|_| format!("the environment variable {name} is not set"))?,
             SecretSource::File(path) => {
                 let path = self.located(path);
-                read_bounded(&path, SECRET_BYTES_MAX)
-                    .map_err(|error| format!("the file {} cannot be read: {error}", path.display()))?
+                read_bounded(&path, SECRET_BYTES_MAX).map_err(|error| {
+                    format!("the file {} cannot be read: {error}", path.display())
+                })?
             }
             SecretSource::Keychain(_) => {
                 return Err("this version cannot read a keychain".to_owned());
@@ -228,6 +237,20 @@ impl Config {
             return Err("the secret is empty".to_owned());
         }
         Ok(Secret::new(text))
+    }
+
+    /// Every secret that can be read now, for whoever keeps them out of texts.
+    pub(crate) fn known_secrets(&self) -> Vec<Secret> {
+        let keys = self
+            .gateway
+            .provider
+            .values()
+            .filter_map(|provider| provider.api_key.as_ref());
+        let mut secrets: Vec<Secret> = keys.filter_map(|source| self.fetch(source).ok()).collect();
+        if let Ok(Database::Postgres(address)) = self.database() {
+            secrets.push(address);
+        }
+        secrets
     }
 
     /// Where a path of the file leads: `~` is the user's home, anything relative starts at the
@@ -245,27 +268,42 @@ impl Config {
     }
 
     fn path(&self) -> PathBuf {
-        self.file.clone().unwrap_or_else(|| PathBuf::from(FILE_NAME))
+        self.file
+            .clone()
+            .unwrap_or_else(|| PathBuf::from(FILE_NAME))
     }
 
     /// What can only be said of the tables together.
     fn check_parts(&self) -> Result<(), ConfigError> {
-        let wrong = |reason: String| Err(ConfigError::Parts { path: self.path(), reason });
+        let wrong = |reason: String| {
+            Err(ConfigError::Parts {
+                path: self.path(),
+                reason,
+            })
+        };
         for (name, worker) in &self.workers {
             if let Some(model) = &worker.model
                 && !self.gateway.model.contains_key(model)
             {
                 let known = self.gateway.model.keys().map(String::as_str);
-                let near = nearest(model, known).map_or(String::new(), |near| format!("; did you mean `{near}`?"));
-                return wrong(format!("worker `{name}` names model `{model}`, which is not configured{near}"));
+                let near = nearest(model, known)
+                    .map_or(String::new(), |near| format!("; did you mean `{near}`?"));
+                return wrong(format!(
+                    "worker `{name}` names model `{model}`, which is not configured{near}"
+                ));
             }
             if worker.harness == "exec" && worker.command.is_empty() {
-                return wrong(format!("worker `{name}` has the harness `exec` and no `command`"));
+                return wrong(format!(
+                    "worker `{name}` has the harness `exec` and no `command`"
+                ));
             }
         }
         let engine = &self.engine;
         if engine.slots < 1 || engine.attempt_seconds_max < 1 || engine.check_seconds_max < 1 {
-            return wrong("`slots`, `attempt_seconds_max` and `check_seconds_max` of [engine] are above zero".to_owned());
+            return wrong(
+                "`slots`, `attempt_seconds_max` and `check_seconds_max` of [engine] are above zero"
+                    .to_owned(),
+            );
         }
         if engine.rework_rounds_max < 0 {
             return wrong("`rework_rounds_max` of [engine] is not negative".to_owned());
@@ -285,7 +323,11 @@ impl Source<'_> {
         let before = span.map_or(0, |span| span.start.min(self.text.len()));
         Place {
             path: self.path.to_owned(),
-            line: self.text.as_bytes()[..before].iter().filter(|byte| **byte == b'\n').count() + 1,
+            line: self.text.as_bytes()[..before]
+                .iter()
+                .filter(|byte| **byte == b'\n')
+                .count()
+                + 1,
         }
     }
 
@@ -300,7 +342,11 @@ impl Source<'_> {
         let known = keys::known_below(pattern);
         for (key, value) in table {
             let name: &str = key.get_ref();
-            let full = if shown.is_empty() { name.to_owned() } else { format!("{shown}.{name}") };
+            let full = if shown.is_empty() {
+                name.to_owned()
+            } else {
+                format!("{shown}.{name}")
+            };
             let place = || self.place(Some(key.span()));
             let mut below = pattern.to_vec();
             match &known {
@@ -317,11 +363,19 @@ impl Source<'_> {
                     }
                 },
             }
-            if keys::is_secret(&below) && value.get_ref().is_str() || is_literal_password(&below, value.get_ref()) {
-                return Err(ConfigError::LiteralSecret { place: place(), key: full });
+            if keys::is_secret(&below) && value.get_ref().is_str()
+                || is_literal_password(&below, value.get_ref())
+            {
+                return Err(ConfigError::LiteralSecret {
+                    place: place(),
+                    key: full,
+                });
             }
             if below.last() == Some(&"keychain") {
-                return Err(ConfigError::Keychain { place: place(), key: full });
+                return Err(ConfigError::Keychain {
+                    place: place(),
+                    key: full,
+                });
             }
             if let Some(inner) = value.get_ref().as_table() {
                 self.check_table(inner, &below, &full)?;
@@ -365,9 +419,13 @@ fn first_line(message: &str) -> String {
 fn read_bounded(path: &Path, bytes_max: u64) -> std::io::Result<String> {
     use std::io::Read as _;
     let mut text = String::new();
-    let read = std::fs::File::open(path)?.take(bytes_max + 1).read_to_string(&mut text)?;
+    let read = std::fs::File::open(path)?
+        .take(bytes_max + 1)
+        .read_to_string(&mut text)?;
     if u64::try_from(read).unwrap_or(u64::MAX) > bytes_max {
-        return Err(std::io::Error::other(format!("it is larger than {bytes_max} bytes")));
+        return Err(std::io::Error::other(format!(
+            "it is larger than {bytes_max} bytes"
+        )));
     }
     Ok(text)
 }

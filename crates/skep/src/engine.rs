@@ -73,7 +73,9 @@ impl OpenHome {
         let entropy: SharedEntropy = Arc::new(OsEntropy);
         let gateway_config = config.gateway(secrets)?;
         let ledger_key = LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
-            let hint = error.hint().unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
+            let hint = error
+                .hint()
+                .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
             Failure::unreachable(error.code(), failed_to(&error), hint)
         })?;
         let db = open_store(home, config, &ledger_key).await?;
@@ -119,7 +121,7 @@ impl OpenHome {
 /// A home whose engine runs and whose socket is served.
 pub(crate) struct RunningHome {
     open: OpenHome,
-    server: Server,
+    server: Option<Server>,
     engine: JoinHandle<Result<(), EngineError>>,
     sealer: Option<(watch::Sender<bool>, JoinHandle<()>)>,
 }
@@ -130,28 +132,22 @@ impl RunningHome {
         open: OpenHome,
         port: Option<(TcpListener, Secret)>,
     ) -> Result<Self, Failure> {
-        let socket = listen_on_socket(&open.home.socket())?;
+        let mut server = serve_socket(&open)?;
         let sealer = start_sealer(&open);
         // SQLite has one process at a time; on PostgreSQL other nodes have calls of their own.
         let is_only_holder = sealer.is_none();
-        open.gateway.prepare(is_only_holder).await.map_err(|error| store_failed(&error))?;
-        let mut server = Server::new(ServerOptions {
-            director: open.director.clone(),
-            gateway: open.gateway.clone(),
-            db: open.db.clone(),
-            ledger_key: open.ledger_key.public(),
-            entropy: open.entropy.clone(),
-            version: VERSION,
-        });
-        let director = open.director.clone();
-        let engine = skep_stdx::spawn("engine", async move { director.run().await });
-        server.serve_socket(socket);
+        open.gateway
+            .prepare(is_only_holder)
+            .await
+            .map_err(|error| store_failed(&error))?;
         if let Some((listener, token)) = port {
             server.serve_network(listener, &token);
         }
+        let director = open.director.clone();
+        let engine = skep_stdx::spawn("engine", async move { director.run().await });
         Ok(Self {
             open,
-            server,
+            server: Some(server),
             engine,
             sealer,
         })
@@ -167,16 +163,32 @@ impl RunningHome {
         engine_failure((&mut self.engine).await)
     }
 
+    /// Closes the socket and says whether nothing is left to do. Whoever submitted a job before
+    /// the socket closed is still served: then it opens again.
+    pub(crate) async fn may_leave(&mut self) -> Result<bool, Failure> {
+        if let Some(server) = self.server.take() {
+            server.stop().await;
+        }
+        if self.open.director.live_jobs().await? == 0 {
+            return Ok(true);
+        }
+        self.server = Some(serve_socket(&self.open)?);
+        Ok(false)
+    }
+
     /// Stops everything in order: engine, open answers, model calls, sealer, store, lock.
     pub(crate) async fn stop(mut self) {
         self.open.director.stop();
-        if !self.engine.is_finished()
-            && within(ENGINE_STOP_MS, &mut self.engine).await.is_none()
-        {
+        if !self.engine.is_finished() && within(ENGINE_STOP_MS, &mut self.engine).await.is_none() {
             tracing::warn!("the engine did not stop in time; the next start takes up its work");
         }
-        self.server.stop().await;
-        if within(GATEWAY_STOP_MS, self.open.gateway.idle()).await.is_none() {
+        if let Some(server) = self.server {
+            server.stop().await;
+        }
+        if within(GATEWAY_STOP_MS, self.open.gateway.idle())
+            .await
+            .is_none()
+        {
             tracing::warn!("model calls are still under way; the next start accounts for them");
         }
         if let Some((stop, sealer)) = self.sealer {
@@ -188,8 +200,24 @@ impl RunningHome {
     }
 }
 
+fn serve_socket(open: &OpenHome) -> Result<Server, Failure> {
+    let socket = listen_on_socket(&open.home.socket())?;
+    let mut server = Server::new(ServerOptions {
+        director: open.director.clone(),
+        gateway: open.gateway.clone(),
+        db: open.db.clone(),
+        ledger_key: open.ledger_key.public(),
+        entropy: open.entropy.clone(),
+        version: VERSION,
+    });
+    server.serve_socket(socket);
+    Ok(server)
+}
+
 async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Output> {
-    tokio::time::timeout(Duration::from_millis(limit_ms), future).await.ok()
+    tokio::time::timeout(Duration::from_millis(limit_ms), future)
+        .await
+        .ok()
 }
 
 fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>) -> Failure {
@@ -233,7 +261,10 @@ fn start_sealer(open: &OpenHome) -> Option<(watch::Sender<bool>, JoinHandle<()>)
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
         if let Err(error) = service.run(stop).await {
-            tracing::error!(error = with_causes(&error), "the ledger is no longer sealed");
+            tracing::error!(
+                error = with_causes(&error),
+                "the ledger is no longer sealed"
+            );
         }
     });
     Some((stop, task))

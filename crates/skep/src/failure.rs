@@ -176,6 +176,9 @@ mod tests {
         };
         let failure = Failure::from(body);
         assert_eq!(failure.code(), 3);
-        assert!(matches!(failure, Failure::Shown(ErrorBody { hint: Some(_), .. })));
+        assert!(matches!(
+            failure,
+            Failure::Shown(ErrorBody { hint: Some(_), .. })
+        ));
     }
 }

@@ -40,7 +40,8 @@ pub(crate) enum LockError {
 impl HomeLock {
     /// Makes the home's folders if they are missing and takes its lock, without waiting.
     pub(crate) fn take(home: &Home) -> Result<Self, LockError> {
-        home.prepare().map_err(|source| unusable(home.root(), source))?;
+        home.prepare()
+            .map_err(|source| unusable(home.root(), source))?;
         let path = home.lock();
         let mut file = OpenOptions::new()
             .read(true)
@@ -78,7 +79,10 @@ impl LockError {
             }
             Self::Unusable { path, source } => Failure::usage(
                 "home_not_writable",
-                format!("the home {root} cannot be used: {}: {source}", path.display()),
+                format!(
+                    "the home {root} cannot be used: {}: {source}",
+                    path.display()
+                ),
                 "choose a folder that this user can write with `--home` or SKEP_HOME",
             ),
         }

@@ -1,6 +1,6 @@
 //! The program's log: to stderr, at the level of `SKEP_LOG`, without secrets.
 
-use crate::output::Secrets;
+use crate::output::KnownSecrets;
 use std::io::{self, IsTerminal as _, Write};
 use std::sync::PoisonError;
 use tracing_subscriber::EnvFilter;
@@ -11,7 +11,7 @@ pub(crate) const LEVEL_VARIABLE: &str = "SKEP_LOG";
 const LEVEL: &str = "warn";
 
 /// Starts the log. A level that cannot be read is the default level.
-pub(crate) fn start(secrets: Secrets, colour: bool) {
+pub(crate) fn start(secrets: KnownSecrets, colour: bool) {
     let filter = std::env::var(LEVEL_VARIABLE)
         .ok()
         .and_then(|directives| EnvFilter::try_new(directives).ok())
@@ -24,7 +24,7 @@ pub(crate) fn start(secrets: Secrets, colour: bool) {
     drop(log.try_init());
 }
 
-struct Redacting(Secrets);
+struct Redacting(KnownSecrets);
 
 impl<'a> MakeWriter<'a> for Redacting {
     type Writer = RedactingWriter<'a>;
@@ -35,13 +35,15 @@ impl<'a> MakeWriter<'a> for Redacting {
 }
 
 /// Writes one event at a time, which is how the formatter hands them over.
-struct RedactingWriter<'a>(&'a Secrets);
+struct RedactingWriter<'a>(&'a KnownSecrets);
 
 impl Write for RedactingWriter<'_> {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let text = String::from_utf8_lossy(bytes);
         let secrets = self.0.read().unwrap_or_else(PoisonError::into_inner);
-        io::stderr().lock().write_all(secrets.redact(&text).as_bytes())?;
+        io::stderr()
+            .lock()
+            .write_all(secrets.redact(&text).as_bytes())?;
         Ok(bytes.len())
     }
 

@@ -18,8 +18,8 @@ pub(crate) const COLUMNS_MAX: usize = 100;
 /// Terminals narrower than this get tables of this width all the same, in columns.
 const COLUMNS_MIN: usize = 60;
 
-/// Secrets that were read so far; shared by the printer and the log.
-pub(crate) type Secrets = Arc<RwLock<Redactor>>;
+/// KnownSecrets that were read so far; shared by the printer and the log.
+pub(crate) type KnownSecrets = Arc<RwLock<Redactor>>;
 
 /// What a piece of text is about; shown as colour where colour is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,12 +59,12 @@ pub(crate) struct Printer {
     quiet: bool,
     colour_out: bool,
     colour_err: bool,
-    secrets: Secrets,
+    secrets: KnownSecrets,
 }
 
 impl Printer {
     /// The printer that the global options ask for.
-    pub(crate) fn new(global: &Global, secrets: Secrets) -> Self {
+    pub(crate) fn new(global: &Global, secrets: KnownSecrets) -> Self {
         let wanted = !global.no_color
             && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
@@ -162,7 +162,11 @@ impl Printer {
     fn failure_text(&self, body: &ErrorBody) -> String {
         let error = self.painted_err("error:", Tone::Bad);
         let hint = self.painted_err("hint:", Tone::Strong);
-        let mut text = format!("{error} {} [{}]\n", without_controls(&body.message), body.code);
+        let mut text = format!(
+            "{error} {} [{}]\n",
+            without_controls(&body.message),
+            body.code
+        );
         if let Some(what_next) = &body.hint {
             text.push_str(&format!("{hint} {}\n", without_controls(what_next)));
         }
@@ -181,7 +185,9 @@ impl Printer {
 
     fn stderr(&self, text: &str) {
         // There is no third place to report that stderr is closed.
-        let _ = io::stderr().lock().write_all(self.redacted(text).as_bytes());
+        let _ = io::stderr()
+            .lock()
+            .write_all(self.redacted(text).as_bytes());
     }
 
     fn redacted(&self, text: &str) -> String {
@@ -201,7 +207,9 @@ fn paint(text: &str, tone: Tone, colour: bool) -> String {
 
 /// The width of tables on this output.
 pub(crate) fn table_columns() -> usize {
-    terminal_columns().map_or(COLUMNS_MAX, |columns| columns.clamp(COLUMNS_MIN, COLUMNS_MAX))
+    terminal_columns().map_or(COLUMNS_MAX, |columns| {
+        columns.clamp(COLUMNS_MIN, COLUMNS_MAX)
+    })
 }
 
 fn terminal_columns() -> Option<usize> {
@@ -288,7 +296,10 @@ mod tests {
     #[test]
     fn nothing_of_foreign_text_moves_the_cursor() {
         let text = "a\x1b[2Jb\rc\u{202e}d\u{9b}e\nf\tg";
-        assert_eq!(without_controls(text), "a\u{fffd}[2Jb\u{fffd}cd\u{fffd}e\nf\tg");
+        assert_eq!(
+            without_controls(text),
+            "a\u{fffd}[2Jb\u{fffd}cd\u{fffd}e\nf\tg"
+        );
         assert_eq!(one_line(" a\r\n b\t c "), "a b c");
     }
 

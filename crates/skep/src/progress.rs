@@ -31,7 +31,7 @@ pub(crate) struct Follower<'a> {
 
 /// What the events said so far.
 #[derive(Debug, Default)]
-struct Seen {
+pub(crate) struct Seen {
     /// The newest event.
     seq: i64,
     state: Option<JobState>,
@@ -142,7 +142,8 @@ impl<'a> Follower<'a> {
         let clock = clock(self.watch.elapsed().as_secs());
         let counts = self.seen.counts();
         let state = self.printer.painted_err(state, Tone::Strong);
-        self.printer.live_line(&format!("{clock}  {state}  {counts}"));
+        self.printer
+            .live_line(&format!("{clock}  {state}  {counts}"));
     }
 }
 
@@ -169,7 +170,7 @@ const fn rests(state: JobState) -> bool {
 
 impl Seen {
     /// Takes an event in; the line that a person should see for it, if any.
-    fn take(&mut self, event: &EventView) -> Option<String> {
+    pub(crate) fn take(&mut self, event: &EventView) -> Option<String> {
         self.seq = event.seq;
         let payload = &event.payload;
         let text = |name: &str| payload.get(name).and_then(Value::as_str);
@@ -197,16 +198,26 @@ impl Seen {
             }
             "model_call_settled" => {
                 self.model_calls += 1;
-                self.cost = self.cost.saturating_add(MicroUsd(number("cost_micro_usd")?));
+                self.cost = self
+                    .cost
+                    .saturating_add(MicroUsd(number("cost_micro_usd")?));
                 None
             }
             "result_recorded" => {
                 let status = text("contract_status").unwrap_or("missing");
-                Some(format!("the worker ended: contract {status}, {}", self.counts()))
+                Some(format!(
+                    "the worker ended: contract {status}, {}",
+                    self.counts()
+                ))
             }
             "check_run" => {
-                let exit = number("exit_code").map_or("no exit code".to_owned(), |c| format!("exit {c}"));
-                Some(format!("{} {}: {exit}", text("purpose").unwrap_or("check"), number("place")?))
+                let exit =
+                    number("exit_code").map_or("no exit code".to_owned(), |c| format!("exit {c}"));
+                let what = match text("purpose") {
+                    Some("merge_check") => "check of the merge",
+                    _ => "check",
+                };
+                Some(format!("{what} {}: {exit}", number("place")?))
             }
             "verdict_found" => Some(format!("verdict {}", text("result")?)),
             "review_requested" => Some("a review was asked for".to_owned()),
@@ -291,23 +302,73 @@ mod tests {
         let mut seen = Seen::default();
         let steps = [
             ("job_queued", json!({}), Some("queued")),
-            ("job_claimed", json!({"from": "queued", "to": "running", "attempt": "att_1"}), Some("running: attempt 1")),
-            ("fence_proved", json!({"level": "namespaces"}), Some("fence closed: namespaces")),
-            ("tool_called", json!({"tool": "read", "refused_by": null}), None),
-            ("tool_called", json!({"tool": "write", "refused_by": "kernel"}), Some("a write call was refused by the kernel")),
+            (
+                "job_claimed",
+                json!({"from": "queued", "to": "running", "attempt": "att_1"}),
+                Some("running: attempt 1"),
+            ),
+            (
+                "fence_proved",
+                json!({"level": "namespaces"}),
+                Some("fence closed: namespaces"),
+            ),
+            (
+                "tool_called",
+                json!({"tool": "read", "refused_by": null}),
+                None,
+            ),
+            (
+                "tool_called",
+                json!({"tool": "write", "refused_by": "kernel"}),
+                Some("a write call was refused by the kernel"),
+            ),
             ("model_call_settled", json!({"cost_micro_usd": 1500}), None),
-            ("result_recorded", json!({"contract_status": "DONE"}), Some("the worker ended: contract DONE, 1 model call, 2 tool calls, 1 refused, $0.0015")),
-            ("job_advanced", json!({"from": "running", "to": "verifying"}), Some("verifying")),
-            ("job_claimed", json!({"from": "verifying", "to": "verifying", "attempt": null}), None),
-            ("check_run", json!({"place": 1, "purpose": "check", "exit_code": 0}), Some("check 1: exit 0")),
-            ("verdict_found", json!({"result": "VALID"}), Some("verdict VALID")),
-            ("landing_read_back", json!({"commit": "0123456789abcdef"}), Some("landed as 0123456789ab")),
-            ("job_advanced", json!({"from": "landing", "to": "done"}), Some("done")),
+            (
+                "result_recorded",
+                json!({"contract_status": "DONE"}),
+                Some(
+                    "the worker ended: contract DONE, 1 model call, 2 tool calls, 1 refused, $0.0015",
+                ),
+            ),
+            (
+                "job_advanced",
+                json!({"from": "running", "to": "verifying"}),
+                Some("verifying"),
+            ),
+            (
+                "job_claimed",
+                json!({"from": "verifying", "to": "verifying", "attempt": null}),
+                None,
+            ),
+            (
+                "check_run",
+                json!({"place": 1, "purpose": "check", "exit_code": 0}),
+                Some("check 1: exit 0"),
+            ),
+            (
+                "verdict_found",
+                json!({"result": "VALID"}),
+                Some("verdict VALID"),
+            ),
+            (
+                "landing_read_back",
+                json!({"commit": "0123456789abcdef"}),
+                Some("landed as 0123456789ab"),
+            ),
+            (
+                "job_advanced",
+                json!({"from": "landing", "to": "done"}),
+                Some("done"),
+            ),
             ("something_new", json!({}), None),
             ("report_delivered", json!({}), None),
         ];
         for (seq, (kind, payload, line)) in (1..).zip(steps) {
-            assert_eq!(seen.take(&event(seq, kind, payload)).as_deref(), line, "{kind}");
+            assert_eq!(
+                seen.take(&event(seq, kind, payload)).as_deref(),
+                line,
+                "{kind}"
+            );
         }
         assert_eq!(seen.state, Some(JobState::Done));
         assert!(seen.reported && seen.seq == 15);
@@ -316,11 +377,16 @@ mod tests {
     #[test]
     fn following_ends_where_nothing_moves_by_itself() {
         assert!(rests(JobState::Done) && rests(JobState::WaitingHuman) && rests(JobState::Paused));
-        assert!(!rests(JobState::Backoff) && !rests(JobState::InReview) && !rests(JobState::Rework));
+        assert!(
+            !rests(JobState::Backoff) && !rests(JobState::InReview) && !rests(JobState::Rework)
+        );
     }
 
     #[test]
     fn times_are_read_by_people() {
-        assert_eq!([clock(9), clock(187), clock(7_500)], ["9s", "3m 07s", "2h 05m"]);
+        assert_eq!(
+            [clock(9), clock(187), clock(7_500)],
+            ["9s", "3m 07s", "2h 05m"]
+        );
     }
 }

@@ -123,7 +123,11 @@ impl Reach {
         }
     }
 
-    pub(crate) async fn job_log(&self, job: &str, attempt: Option<&str>) -> Result<LogView, Failure> {
+    pub(crate) async fn job_log(
+        &self,
+        job: &str,
+        attempt: Option<&str>,
+    ) -> Result<LogView, Failure> {
         Ok(match self {
             Self::Holder(client) => client.job_log(job, attempt).await?,
             Self::Direct(open) => open.director.job_log(job, attempt).await?,

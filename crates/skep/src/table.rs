@@ -83,14 +83,23 @@ impl Table {
             .enumerate()
             .map(|(place, (name, _))| {
                 let cells = self.rows.iter().filter_map(|row| row.get(place));
-                cells.map(|cell| width(&cell.0)).chain([width(name)]).max().unwrap_or(0)
+                cells
+                    .map(|cell| width(&cell.0))
+                    .chain([width(name)])
+                    .max()
+                    .unwrap_or(0)
             })
             .collect();
         let gaps = GAP.len() * self.columns.len().saturating_sub(1);
         let whole = widths.iter().sum::<usize>() + gaps;
-        let flexible = self.columns.iter().position(|(_, align)| *align == Align::Flexible);
+        let flexible = self
+            .columns
+            .iter()
+            .position(|(_, align)| *align == Align::Flexible);
         if let Some(place) = flexible {
-            widths[place] = widths[place].saturating_sub(whole.saturating_sub(columns)).max(1);
+            widths[place] = widths[place]
+                .saturating_sub(whole.saturating_sub(columns))
+                .max(1);
         }
         widths
     }
@@ -99,9 +108,9 @@ impl Table {
         let cells = self.columns.iter().zip(widths).enumerate();
         let cells: Vec<String> = cells
             .map(|(place, ((_, align), columns))| {
-                let (text, tone) = row
-                    .get(place)
-                    .map_or((String::new(), Tone::Plain), |cell| (cut(&cell.0, *columns), cell.1));
+                let (text, tone) = row.get(place).map_or((String::new(), Tone::Plain), |cell| {
+                    (cut(&cell.0, *columns), cell.1)
+                });
                 let padding = " ".repeat(columns.saturating_sub(width(&text)));
                 let text = printer.painted(&text, tone);
                 match align {
@@ -122,7 +131,7 @@ mod tests {
     fn printer() -> Printer {
         use clap::Parser as _;
         let cli = crate::cli::Cli::parse_from(["skep", "--no-color", "doctor"]);
-        Printer::new(&cli.global, crate::output::Secrets::default())
+        Printer::new(&cli.global, crate::output::KnownSecrets::default())
     }
 
     #[test]
@@ -133,11 +142,25 @@ mod tests {
             ("TASK", Align::Flexible),
             ("COST", Align::Right),
         ]);
-        table.row(vec!["7".into(), "waiting_children".into(), "word ".repeat(80).into(), "$0.123456".into()]);
-        table.row(vec!["1234567".into(), "done".into(), "日本語".repeat(60).into(), "$1.00".into()]);
+        table.row(vec![
+            "7".into(),
+            "waiting_children".into(),
+            "word ".repeat(80).into(),
+            "$0.123456".into(),
+        ]);
+        table.row(vec![
+            "1234567".into(),
+            "done".into(),
+            "日本語".repeat(60).into(),
+            "$1.00".into(),
+        ]);
         let lines = table.lines(&printer(), COLUMNS_MAX);
         for line in &lines {
-            assert!(width(line) <= COLUMNS_MAX, "{} columns: {line}", width(line));
+            assert!(
+                width(line) <= COLUMNS_MAX,
+                "{} columns: {line}",
+                width(line)
+            );
         }
         assert!(lines[1].contains("waiting_children") && lines[1].ends_with("$0.123456"));
         assert!(lines[2].starts_with("1234567  done"), "{}", lines[2]);

@@ -90,7 +90,14 @@ impl<'a> Target<'a> {
             let files: Vec<&str> = lines.filter(|line| !line.is_empty()).collect();
             return Ok(Merge::Conflict(files.join(", ")));
         }
-        let arguments = ["commit-tree", &tree, "-p", old, "-p", tip, "-m", message];
+        let identity = [
+            "-c",
+            "user.name=Skep",
+            "-c",
+            "user.email=lander@skep.invalid",
+        ];
+        let commit = ["commit-tree", &tree, "-p", old, "-p", tip, "-m", message];
+        let arguments = [&identity[..], &commit[..]].concat();
         let merged = self
             .vault
             .run(&arguments)

@@ -64,7 +64,9 @@ pub(crate) async fn verdicts(tx: &mut Tx<'_>, job: &JobId) -> Result<Vec<Verdict
 pub(crate) struct CheckRow {
     pub(crate) job: JobId,
     pub(crate) fence: Fence,
+    /// From 1, in the order of the job's checks.
     pub(crate) place: i64,
+    /// `check` on the result, `merge_check` on its merge with the target.
     pub(crate) purpose: String,
     pub(crate) commit: String,
     pub(crate) command: String,
@@ -75,13 +77,13 @@ pub(crate) struct CheckRow {
     pub(crate) log: String,
 }
 
-/// Writes a check run; the same place under the same fence replaces the earlier run.
+/// Writes a check run; the same place and purpose under the same fence replaces the earlier run.
 pub(crate) async fn put_check_run(tx: &mut Tx<'_>, c: &CheckRow) -> Result<(), DbError> {
     let sql =
         "INSERT INTO check_run (job_id, fence, place, purpose, commit_oid, command, exit_code,
             duration_ms, log)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)
-        ON CONFLICT (job_id, fence, place) DO UPDATE SET purpose = excluded.purpose,
+        ON CONFLICT (job_id, fence, purpose, place) DO UPDATE SET
             commit_oid = excluded.commit_oid, command = excluded.command,
             exit_code = excluded.exit_code, duration_ms = excluded.duration_ms,
             log = excluded.log";
@@ -105,7 +107,7 @@ pub(crate) async fn check_runs(
     job: &JobId,
     commit: &str,
 ) -> Result<Vec<CheckRow>, DbError> {
-    let sql = "SELECT * FROM check_run WHERE job_id = ?1 AND commit_oid = ?2 ORDER BY fence, place";
+    let sql = "SELECT * FROM check_run WHERE job_id = ?1 AND commit_oid = ?2 ORDER BY fence, purpose, place";
     let rows = tx.query(sql, params![job.as_str(), commit]).await?;
     rows.iter()
         .map(|row| {

@@ -20,13 +20,22 @@ struct Page {
 
 /// Variables of the environment that the program reads.
 const ENVIRONMENT: [(&str, &str); 5] = [
-    ("SKEP_HOME", "The home, as with `--home`, which goes before it."),
+    (
+        "SKEP_HOME",
+        "The home, as with `--home`, which goes before it.",
+    ),
     (
         crate::logs::LEVEL_VARIABLE,
         "What the log on stderr holds: `error`, `warn` (the default), `info`, `debug`, `trace`, or directives such as `skep_director=debug,warn`.",
     ),
-    ("NO_COLOR", "Any text in it turns colour off, as with `--no-color`."),
-    ("XDG_DATA_HOME", "Where the default home lies, on Linux: the folder `skep` in it."),
+    (
+        "NO_COLOR",
+        "Any text in it turns colour off, as with `--no-color`.",
+    ),
+    (
+        "XDG_DATA_HOME",
+        "Where the default home lies, on Linux: the folder `skep` in it.",
+    ),
     (
         skep_stdx::crash::CRASH_VARIABLE,
         "For tests: the process dies at a named point, as if by `kill -9`.",
@@ -38,7 +47,10 @@ pub(crate) fn docs(session: &Session, arguments: &Docs) -> Result<Exit, Failure>
     if !arguments.root.join("crates/skep/Cargo.toml").is_file() {
         return Err(Failure::usage(
             "root_not_found",
-            format!("{} is not the root of Skep's repository", arguments.root.display()),
+            format!(
+                "{} is not the root of Skep's repository",
+                arguments.root.display()
+            ),
             "call it there, or name it with `--root`",
         ));
     }
@@ -54,7 +66,8 @@ pub(crate) fn docs(session: &Session, arguments: &Docs) -> Result<Exit, Failure>
         stale.push(page.path);
     }
     if session.printer.json() {
-        let document = serde_json::json!({ "ok": stale.is_empty() || !arguments.check, "stale": stale });
+        let document =
+            serde_json::json!({ "ok": stale.is_empty() || !arguments.check, "stale": stale });
         session.printer.document(&document)?;
     } else {
         let verb = if arguments.check { "stale" } else { "wrote" };
@@ -63,7 +76,9 @@ pub(crate) fn docs(session: &Session, arguments: &Docs) -> Result<Exit, Failure>
         }
     }
     if arguments.check && !stale.is_empty() {
-        session.printer.note("write them with `cargo run -- __docs`");
+        session
+            .printer
+            .note("write them with `cargo run -- __docs`");
         return Ok(Exit::Unsuccessful);
     }
     Ok(Exit::Done)
@@ -136,8 +151,15 @@ fn describe(text: &mut String, command: &mut Command, path: &str) {
     let help = command.render_long_help().to_string();
     let help: Vec<&str> = help.lines().map(str::trim_end).collect();
     // Writing to a String cannot fail.
-    let _ = write!(text, "\n## `{path}`\n\n```text\n{}\n```\n", help.join("\n").trim_end());
-    for subcommand in command.get_subcommands_mut().filter(|command| !command.is_hide_set()) {
+    let _ = write!(
+        text,
+        "\n## `{path}`\n\n```text\n{}\n```\n",
+        help.join("\n").trim_end()
+    );
+    for subcommand in command
+        .get_subcommands_mut()
+        .filter(|command| !command.is_hide_set())
+    {
         let path = format!("{path} {}", subcommand.get_name());
         describe(text, subcommand, &path);
     }
@@ -147,15 +169,24 @@ fn man_pages(command: &Command, name: &str, pages: &mut Vec<Page>) -> Result<(),
     let mut rendered = Vec::new();
     // The date would make every build another page; the version is what matters.
     let titled = command.clone().name(name.to_owned());
-    clap_mangen::Man::new(titled).date("").render(&mut rendered)?;
+    clap_mangen::Man::new(titled)
+        .date("")
+        .render(&mut rendered)?;
     let text = String::from_utf8_lossy(&rendered);
     let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
     pages.push(Page {
         path: format!("docs/man/{name}.1"),
         text: format!("{}\n", lines.join("\n")),
     });
-    for subcommand in command.get_subcommands().filter(|command| !command.is_hide_set()) {
-        man_pages(subcommand, &format!("{name}-{}", subcommand.get_name()), pages)?;
+    for subcommand in command
+        .get_subcommands()
+        .filter(|command| !command.is_hide_set())
+    {
+        man_pages(
+            subcommand,
+            &format!("{name}-{}", subcommand.get_name()),
+            pages,
+        )?;
     }
     Ok(())
 }

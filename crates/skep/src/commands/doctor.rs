@@ -31,7 +31,11 @@ pub(crate) async fn doctor(session: &Session) -> Result<Exit, Failure> {
     } else {
         print(&session.printer, &view)?;
     }
-    Ok(if view.ok { Exit::Done } else { Exit::Unsuccessful })
+    Ok(if view.ok {
+        Exit::Done
+    } else {
+        Exit::Unsuccessful
+    })
 }
 
 /// In the order in which a finding explains the ones below it.
@@ -75,7 +79,12 @@ fn check(
 }
 
 fn print(printer: &Printer, view: &DoctorView) -> Result<(), Failure> {
-    let name_columns = view.checks.iter().map(|check| width(&check.name)).max().unwrap_or(0);
+    let name_columns = view
+        .checks
+        .iter()
+        .map(|check| width(&check.name))
+        .max()
+        .unwrap_or(0);
     let indent = " ".repeat(STATE_COLUMNS + name_columns + 2);
     let room = table_columns().saturating_sub(indent.len());
     for check in &view.checks {
@@ -91,12 +100,20 @@ fn print(printer: &Printer, view: &DoctorView) -> Result<(), Failure> {
             printer.line(format!("{lead}{line}").trim_end())?;
             lead.clone_from(&indent);
         }
-        let remedy = check.remedy.as_ref().map(|remedy| format!("do: {}", without_controls(remedy)));
+        let remedy = check
+            .remedy
+            .as_ref()
+            .map(|remedy| format!("do: {}", without_controls(remedy)));
         for line in remedy.iter().flat_map(|remedy| wrapped(remedy, room)) {
             printer.line(&format!("{indent}{}", printer.painted(&line, Tone::Strong)))?;
         }
     }
-    let count = |state| view.checks.iter().filter(|check| check.state == state).count();
+    let count = |state| {
+        view.checks
+            .iter()
+            .filter(|check| check.state == state)
+            .count()
+    };
     let summary = format!(
         "{} ok, {} warnings, {} failed",
         count(CheckState::Ok),

@@ -25,7 +25,9 @@ pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failur
         }
         Job::Log(arguments) => {
             let reach = session.reach().await?;
-            let log = reach.job_log(&arguments.job, arguments.attempt.as_deref()).await?;
+            let log = reach
+                .job_log(&arguments.job, arguments.attempt.as_deref())
+                .await?;
             if session.printer.json() {
                 session.printer.document(&log)?;
             } else {
@@ -66,9 +68,13 @@ fn print_changed(session: &Session, reach: &Reach, job: &JobSubmitted) -> Result
     if session.printer.json() {
         return session.printer.document(job);
     }
-    session.printer.line(&format!("job {} is {}", job.number, job.state))?;
+    session
+        .printer
+        .line(&format!("job {} is {}", job.number, job.state))?;
     if !reach.has_holder() && !job.state.is_terminal() {
-        session.printer.note("nobody runs this home: it waits for the next `skep up` or `skep run`");
+        session
+            .printer
+            .note("nobody runs this home: it waits for the next `skep up` or `skep run`");
     }
     Ok(())
 }
@@ -101,7 +107,9 @@ async fn list(session: &Session, arguments: &JobList) -> Result<(), Failure> {
         session.printer.line(&line)?;
     }
     if let Some(cursor) = &page.next_cursor {
-        session.printer.note(&format!("more with `--cursor {cursor}`"));
+        session
+            .printer
+            .note(&format!("more with `--cursor {cursor}`"));
     }
     Ok(())
 }

@@ -34,15 +34,25 @@ fn verify(printer: &Printer, view: &LedgerView) -> Result<Exit, Failure> {
             0 => String::new(),
             count => format!(", {count} wait for their seal"),
         };
-        printer.line(&format!("ledger: {ok}, {} events{waiting}, head {}", view.events, view.head))?;
+        printer.line(&format!(
+            "ledger: {ok}, {} events{waiting}, head {}",
+            view.events, view.head
+        ))?;
     } else {
         let bad = printer.painted("bad", Tone::Bad);
         let at = view.first_bad_seq.unwrap_or_default();
         let reason = view.reason.as_deref().unwrap_or("it does not hold");
-        printer.line(&format!("ledger: {bad} at event {at}: {}", one_line(reason)))?;
+        printer.line(&format!(
+            "ledger: {bad} at event {at}: {}",
+            one_line(reason)
+        ))?;
         printer.note("what stands before that event holds; compare with an export or a backup");
     }
-    Ok(if view.ok { Exit::Done } else { Exit::Unsuccessful })
+    Ok(if view.ok {
+        Exit::Done
+    } else {
+        Exit::Unsuccessful
+    })
 }
 
 async fn tail(session: &Session, reach: &Reach, arguments: &LedgerTail) -> Result<Exit, Failure> {
@@ -57,7 +67,9 @@ async fn tail(session: &Session, reach: &Reach, arguments: &LedgerTail) -> Resul
     if !arguments.follow {
         return Ok(Exit::Done);
     }
-    let after = events.last().map_or(arguments.cursor.unwrap_or(0), |last| last.seq);
+    let after = events
+        .last()
+        .map_or(arguments.cursor.unwrap_or(0), |last| last.seq);
     follow(session, reach, after, subject).await
 }
 
@@ -114,7 +126,8 @@ async fn newest(
 /// The greatest sequence number, by doubling and halving: a few dozen reads of one row instead of
 /// the whole chain.
 pub(crate) async fn last_seq(reach: &Reach) -> Result<i64, Failure> {
-    let exists = async |seq: i64| Ok::<_, Failure>(!reach.events(seq - 1, None, 1).await?.is_empty());
+    let exists =
+        async |seq: i64| Ok::<_, Failure>(!reach.events(seq - 1, None, 1).await?.is_empty());
     let mut missing = 1;
     while exists(missing).await? {
         missing *= 2;
@@ -147,7 +160,10 @@ fn print_event(printer: &Printer, event: &EventView) -> Result<(), Failure> {
     printer.line(&cut(&line, columns))?;
     let indent = " ".repeat(PAYLOAD_INDENT);
     let payload = cut(&payload, columns - PAYLOAD_INDENT);
-    printer.line(&format!("{indent}{}", printer.painted(&payload, Tone::Quiet)))
+    printer.line(&format!(
+        "{indent}{}",
+        printer.painted(&payload, Tone::Quiet)
+    ))
 }
 
 /// Where the second line of an event starts, in columns: below its time.
@@ -207,7 +223,9 @@ impl Out<'_> {
         match self {
             Self::Standard(_) => Ok(()),
             Self::File(file, path) => {
-                let written = file.into_inner().map_err(std::io::IntoInnerError::into_error);
+                let written = file
+                    .into_inner()
+                    .map_err(std::io::IntoInnerError::into_error);
                 let written = written.and_then(|file| file.sync_all());
                 written.map_err(|error| unwritable(path, &error))
             }

@@ -31,7 +31,9 @@ pub(crate) async fn run(session: &Session, arguments: &Run) -> Result<Exit, Fail
         Door::Lock(lock) if arguments.detach => {
             let open = OpenHome::open(&home, lock, &config, Secrets::Left).await?;
             let submitted = Reach::Direct(Box::new(open)).dispatch(request).await?;
-            session.printer.warning("nobody runs this home: the job waits for the next `skep up` or `skep run`");
+            session.printer.warning(
+                "nobody runs this home: the job waits for the next `skep up` or `skep run`",
+            );
             print_submitted(session, &submitted)
         }
         Door::Lock(lock) => as_holder(session, &home, lock, &config, request).await,
@@ -68,23 +70,45 @@ async fn as_holder(
     let submitted = open.director.dispatch(request).await?;
     let client = Client::at_socket(home.socket());
     let mut running = RunningHome::start(open, None).await?;
-    let director = running.director().clone();
-    let mut signals = session.signals.clone();
-    let work = async {
-        followed(session, &client, &submitted).await?;
-        while director.live_jobs().await? > 0 {
-            tokio::time::sleep(Duration::from_millis(LIVE_POLL_MS)).await;
-        }
-        // Read again: the report of the job may have been delivered since.
-        Ok::<JobView, Failure>(director.job(submitted.id.as_str()).await?)
-    };
-    let outcome = tokio::select! {
-        job = work => job,
-        _ = signals.asked() => Err(interrupted(&submitted, "is taken up by the next `skep up` or `skep run`")),
-        failure = running.engine_ended() => Err(failure),
-    };
+    let outcome = work(session, &mut running, &client, &submitted).await;
     running.stop().await;
     finished(session, &outcome?)
+}
+
+/// Follows the job to its end, then whatever else this home has to do.
+async fn work(
+    session: &Session,
+    running: &mut RunningHome,
+    client: &Client,
+    submitted: &JobSubmitted,
+) -> Result<JobView, Failure> {
+    let director = running.director().clone();
+    let mut signals = session.signals.clone();
+    let mut is_followed = false;
+    loop {
+        let one_round = async {
+            if !is_followed {
+                followed(session, client, submitted).await?;
+            }
+            while director.live_jobs().await? > 0 {
+                tokio::time::sleep(Duration::from_millis(LIVE_POLL_MS)).await;
+            }
+            Ok::<(), Failure>(())
+        };
+        tokio::select! {
+            ended = one_round => ended?,
+            _ = signals.asked() => {
+                let becomes = "is taken up by the next `skep up` or `skep run`";
+                return Err(interrupted(submitted, becomes));
+            }
+            failure = running.engine_ended() => return Err(failure),
+        }
+        is_followed = true;
+        if running.may_leave().await? {
+            // Read now: the job's report may have been delivered since it ended.
+            return Ok(director.job(submitted.id.as_str()).await?);
+        }
+    }
 }
 
 async fn followed(
@@ -95,8 +119,12 @@ async fn followed(
     for warning in &submitted.warnings {
         session.printer.warning(warning);
     }
-    session.printer.note(&format!("job {} ({})", submitted.number, submitted.id));
-    Follower::new(client, &session.printer, &submitted.id).follow().await?;
+    session
+        .printer
+        .note(&format!("job {} ({})", submitted.number, submitted.id));
+    Follower::new(client, &session.printer, &submitted.id)
+        .follow()
+        .await?;
     Ok(client.job(submitted.id.as_str()).await?)
 }
 
@@ -106,7 +134,11 @@ fn finished(session: &Session, job: &JobView) -> Result<Exit, Failure> {
     } else {
         account::print(&session.printer, job)?;
     }
-    Ok(if job.state == JobState::Done { Exit::Done } else { Exit::Unsuccessful })
+    Ok(if job.state == JobState::Done {
+        Exit::Done
+    } else {
+        Exit::Unsuccessful
+    })
 }
 
 fn print_submitted(session: &Session, submitted: &JobSubmitted) -> Result<Exit, Failure> {
@@ -117,9 +149,15 @@ fn print_submitted(session: &Session, submitted: &JobSubmitted) -> Result<Exit, 
     for warning in &submitted.warnings {
         session.printer.warning(warning);
     }
-    let JobSubmitted { id, number, state, .. } = submitted;
-    session.printer.line(&format!("job {number} is {state} ({id})"))?;
-    session.printer.note(&format!("see it with `skep job show {number}`"));
+    let JobSubmitted {
+        id, number, state, ..
+    } = submitted;
+    session
+        .printer
+        .line(&format!("job {number} is {state} ({id})"))?;
+    session
+        .printer
+        .note(&format!("see it with `skep job show {number}`"));
     Ok(Exit::Done)
 }
 
@@ -128,17 +166,25 @@ fn interrupted(submitted: &JobSubmitted, what_becomes: &str) -> Failure {
     Failure::unsuccessful(
         "interrupted",
         format!("interrupted before job {number} ended; it {what_becomes}"),
-        format!("`skep job show {number}` says where it stands, `skep job cancel {number}` ends it"),
+        format!(
+            "`skep job show {number}` says where it stands, `skep job cancel {number}` ends it"
+        ),
     )
 }
 
 /// A configuration in the current folder may come with a repository, and it names commands.
 fn note_foreign_config(session: &Session, config: &Config, home: &Home) {
-    let Some(file) = config.file.as_deref().filter(|_| session.global.config.is_none()) else {
+    let Some(file) = config
+        .file
+        .as_deref()
+        .filter(|_| session.global.config.is_none())
+    else {
         return;
     };
     if file.parent() != Some(home.root()) {
-        session.printer.note(&format!("configuration: {}", file.display()));
+        session
+            .printer
+            .note(&format!("configuration: {}", file.display()));
     }
 }
 
@@ -161,7 +207,11 @@ fn request(run: &Run) -> Result<DispatchRequest, Failure> {
         gate: run.gate,
         reviewer: run.reviewer.clone(),
         waive_tests: run.waive_tests.clone(),
-        waivers: run.waive.iter().map(|text| waiver(text)).collect::<Result<_, _>>()?,
+        waivers: run
+            .waive
+            .iter()
+            .map(|text| waiver(text))
+            .collect::<Result<_, _>>()?,
         project: run.project.clone(),
         owner: run.owner.clone(),
         idempotency_key: run.idempotency_key.clone(),
@@ -178,7 +228,9 @@ fn absolute(path: &Path) -> Result<String, Failure> {
         )
     };
     let path = std::path::absolute(path).map_err(|error| unusable(&error.to_string()))?;
-    path.into_os_string().into_string().map_err(|_| unusable("its path is not UTF-8"))
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| unusable("its path is not UTF-8"))
 }
 
 fn waiver(text: &str) -> Result<Waiver, Failure> {
@@ -228,10 +280,16 @@ fn instruction_file(path: &Path) -> Result<String, Failure> {
     let bytes_max = u64::try_from(INSTRUCTION_BYTES_MAX).unwrap_or(u64::MAX) + 1;
     let mut bytes = Vec::new();
     if path == Path::new("-") {
-        std::io::stdin().lock().take(bytes_max).read_to_end(&mut bytes).map_err(unreadable)?;
+        std::io::stdin()
+            .lock()
+            .take(bytes_max)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
     } else {
         let file = std::fs::File::open(path).map_err(unreadable)?;
-        file.take(bytes_max).read_to_end(&mut bytes).map_err(unreadable)?;
+        file.take(bytes_max)
+            .read_to_end(&mut bytes)
+            .map_err(unreadable)?;
     }
     if bytes.len() > INSTRUCTION_BYTES_MAX {
         return Err(too_long());
@@ -242,7 +300,10 @@ fn instruction_file(path: &Path) -> Result<String, Failure> {
 fn too_long() -> Failure {
     Failure::usage(
         "instruction_too_long",
-        format!("the instruction is longer than {} kB", INSTRUCTION_BYTES_MAX / 1_024),
+        format!(
+            "the instruction is longer than {} kB",
+            INSTRUCTION_BYTES_MAX / 1_024
+        ),
         "put the material into a file of the repository and name it in the instruction",
     )
 }

@@ -60,12 +60,20 @@ fn print(printer: &Printer, view: &ServerView) -> Result<(), Failure> {
         return printer.document(view);
     }
     let label = |text: &str| printer.painted(&format!("{text:<9}"), Tone::Quiet);
-    printer.line(&format!("{}{}", label("address"), printer.painted(&view.address, Tone::Strong)))?;
+    printer.line(&format!(
+        "{}{}",
+        label("address"),
+        printer.painted(&view.address, Tone::Strong)
+    ))?;
     printer.line(&format!("{}{}", label("home"), view.home))?;
     match &view.token {
         Some(token) => {
             printer.line(&format!("{}{token}", label("token")))?;
-            printer.line(&format!("{}shown once; it lies in {}", label(""), view.token_file))?;
+            printer.line(&format!(
+                "{}shown once; it lies in {}",
+                label(""),
+                view.token_file
+            ))?;
         }
         None => printer.line(&format!("{}in {}", label("token"), view.token_file))?,
     }

@@ -59,7 +59,9 @@ user's home.
                 "| `{}` | `{}` | {} | {} |",
                 name(section, key),
                 key.shape.replace('|', "\\|"),
-                key.default.map_or("must be there".to_owned(), |default| default.replace('|', "\\|")),
+                key.default
+                    .map_or("must be there".to_owned(), |default| default
+                        .replace('|', "\\|")),
                 key.about,
             );
         }

@@ -292,13 +292,6 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "1.0",
                 "What a job may spend that is given no `--budget-usd`, in US dollars.",
             ),
-            key(
-                "engine.job_budget_usd",
-                "decimal, US dollars",
-                Some("1.0"),
-                "1.0",
-                "The budget of a job that names none.",
-            ),
         ],
     },
     Section {
@@ -381,7 +374,10 @@ mod tests {
     fn every_key_stands_in_its_section() {
         for section in SECTIONS {
             for key in section.keys {
-                let name = key.path.strip_prefix(section.path).and_then(|rest| rest.strip_prefix('.'));
+                let name = key
+                    .path
+                    .strip_prefix(section.path)
+                    .and_then(|rest| rest.strip_prefix('.'));
                 assert!(name.is_some_and(|name| !name.contains('.')), "{}", key.path);
             }
         }
@@ -393,8 +389,20 @@ mod tests {
         let top = known_below(&[]).expect("a fixed list");
         assert_eq!(
             top,
-            ["provider", "model", "worker", "budget", "toolchain", "engine", "server", "database"]
+            [
+                "provider",
+                "model",
+                "worker",
+                "budget",
+                "toolchain",
+                "engine",
+                "server",
+                "database"
+            ]
         );
-        assert_eq!(known_below(&["toolchain"]), Some(vec!["read_only", "prepare"]));
+        assert_eq!(
+            known_below(&["toolchain"]),
+            Some(vec!["read_only", "prepare"])
+        );
     }
 }

@@ -28,8 +28,18 @@ fn an_unknown_key_names_its_line_and_the_nearest_known_one() {
         "/etc/skep/skep.toml, line 3: unknown key `provider.local.base_ulr`",
         "did you mean `base_url`?",
     );
-    check("[providers.a]\n", "config_unknown_key", "line 1: unknown key `providers`", "`provider`");
-    check("[engine]\nslot = 2\n", "config_unknown_key", "`engine.slot`", "`slots`");
+    check(
+        "[providers.a]\n",
+        "config_unknown_key",
+        "line 1: unknown key `providers`",
+        "`provider`",
+    );
+    check(
+        "[engine]\nslot = 2\n",
+        "config_unknown_key",
+        "`engine.slot`",
+        "`slots`",
+    );
     check(
         "[toolchain]\nxyzzy = 1\n",
         "config_unknown_key",
@@ -58,7 +68,12 @@ fn a_literal_secret_is_refused_and_never_repeated() {
         "[database]\nurl = \"postgres://skep:sk-very-secret@db/skep\"\n",
         "[database]\nurl = \"host=db password=sk-very-secret\"\n",
     ] {
-        check(text, "config_secret_literal", "is a literal secret", "{ env = \"NAME\" }");
+        check(
+            text,
+            "config_secret_literal",
+            "is a literal secret",
+            "{ env = \"NAME\" }",
+        );
         let body = parse(text).expect_err("refused").body();
         assert!(!format!("{body:?}").contains("sk-very-secret"), "{body:?}");
     }
@@ -72,9 +87,24 @@ fn a_literal_secret_is_refused_and_never_repeated() {
 
 #[test]
 fn values_and_parts_that_do_not_fit_say_where() {
-    check("[engine]\nslots = \"many\"\n", "config_value", "line 2", "docs/reference/config.md");
-    check("[engine\n", "config_syntax", "line 1: this is not TOML", "skep.example.toml");
-    check("[worker.w]\nrole = \"builder\"\n", "config_value", "missing field `harness`", "");
+    check(
+        "[engine]\nslots = \"many\"\n",
+        "config_value",
+        "line 2",
+        "docs/reference/config.md",
+    );
+    check(
+        "[engine\n",
+        "config_syntax",
+        "line 1: this is not TOML",
+        "skep.example.toml",
+    );
+    check(
+        "[worker.w]\nrole = \"builder\"\n",
+        "config_value",
+        "missing field `harness`",
+        "",
+    );
     check("[engine]\nslots = 0\n", "config_invalid", "above zero", "");
     check(
         "[worker.w]\nharness = \"skep\"\nmodel = \"sonet\"\n[provider.p]\napi = \"replay\"\n[model.sonnet]\nprovider = \"p\"\n",
@@ -82,8 +112,18 @@ fn values_and_parts_that_do_not_fit_say_where() {
         "did you mean `sonnet`?",
         "",
     );
-    check("[worker.w]\nharness = \"exec\"\n", "config_invalid", "no `command`", "");
-    check("[model.m]\nprovider = \"nobody\"\n", "config_invalid", "provider `nobody`", "");
+    check(
+        "[worker.w]\nharness = \"exec\"\n",
+        "config_invalid",
+        "no `command`",
+        "",
+    );
+    check(
+        "[model.m]\nprovider = \"nobody\"\n",
+        "config_invalid",
+        "provider `nobody`",
+        "",
+    );
     check(
         "[provider.p]\napi = \"anthropic\"\nbase_url = \"http://127.0.0.1:1\"\napi_key = { env = \"SKEP_TEST_NO_SUCH_VARIABLE\" }\n",
         "secret_unavailable",
@@ -106,8 +146,12 @@ fn secrets_come_from_where_the_file_says_and_can_be_left_there() -> anyhow::Resu
     assert_eq!(config.fetch(&source), Ok(Secret::new("the-real-key")));
     config.gateway(Secrets::Needed).expect("the key is there");
     std::fs::remove_file(folder.path().join("key"))?;
-    config.gateway(Secrets::Left).expect("the key is not needed");
-    config.gateway(Secrets::Needed).expect_err("the key is gone");
+    config
+        .gateway(Secrets::Left)
+        .expect("the key is not needed");
+    config
+        .gateway(Secrets::Needed)
+        .expect_err("the key is gone");
     Ok(())
 }
 
@@ -128,7 +172,9 @@ fn a_named_file_must_be_there_and_the_home_goes_first() -> anyhow::Result<()> {
 fn the_example_is_complete_and_loads() {
     let text = example();
     let config = parse(&text).unwrap_or_else(|error| panic!("{error}\n{text}"));
-    config.gateway(Secrets::Left).unwrap_or_else(|error| panic!("{error}"));
+    config
+        .gateway(Secrets::Left)
+        .unwrap_or_else(|error| panic!("{error}"));
     for section in SECTIONS {
         for key in section.keys {
             let name = key.path.rsplit('.').next().unwrap_or_default();
@@ -136,21 +182,33 @@ fn the_example_is_complete_and_loads() {
             assert!(text.contains(&line), "{line}");
         }
     }
-    assert!(text.lines().all(|line| line.len() <= 110), "a line is too wide");
+    assert!(
+        text.lines().all(|line| line.len() <= 110),
+        "a line is too wide"
+    );
 }
 
 #[test]
 fn the_keys_of_the_example_that_are_commented_out_are_good_too() {
-    let text = example().replace("# script =", "script =").replace("# command =", "command =");
+    let text = example()
+        .replace("# script =", "script =")
+        .replace("# command =", "command =");
     parse(&text).unwrap_or_else(|error| panic!("{error}"));
 }
 
 /// The names that a parser lists when it meets a key it does not know.
-fn names_of_parser<T: serde::de::DeserializeOwned + std::fmt::Debug>(text: &str) -> BTreeSet<String> {
+fn names_of_parser<T: serde::de::DeserializeOwned + std::fmt::Debug>(
+    text: &str,
+) -> BTreeSet<String> {
     let error = toml::from_str::<T>(text).expect_err("an unknown key");
     let message = error.message();
     let listed = message.split_once("expected").expect(message).1;
-    listed.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    listed
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .map(str::to_owned)
+        .collect()
 }
 
 #[test]
@@ -158,10 +216,16 @@ fn the_table_of_keys_lists_what_the_parsers_take() {
     let unknown = "no_such_key = 1\n";
     let cases: [(&[&str], BTreeSet<String>); 7] = [
         (&[], names_of_parser::<File>(unknown)),
-        (&["provider", "NAME"], names_of_parser::<ProviderTable>(unknown)),
+        (
+            &["provider", "NAME"],
+            names_of_parser::<ProviderTable>(unknown),
+        ),
         (&["model", "NAME"], names_of_parser::<ModelTable>(unknown)),
         (&["budget", "NAME"], names_of_parser::<BudgetTable>(unknown)),
-        (&["worker", "NAME"], names_of_parser::<WorkerConfig>(unknown)),
+        (
+            &["worker", "NAME"],
+            names_of_parser::<WorkerConfig>(unknown),
+        ),
         (&["toolchain"], names_of_parser::<ToolchainConfig>(unknown)),
         (&["engine"], names_of_parser::<EngineConfig>(unknown)),
     ];
@@ -177,15 +241,27 @@ fn defaults_of_the_table_are_those_of_the_parsers() {
     let config = Config::default();
     let default_of = |path: &str| {
         let keys = SECTIONS.iter().flat_map(|section| section.keys);
-        keys.clone().find(|key| key.path == path).and_then(|key| key.default).expect(path)
+        keys.clone()
+            .find(|key| key.path == path)
+            .and_then(|key| key.default)
+            .expect(path)
     };
     let engine = &config.engine;
     for (path, value) in [
         ("engine.slots", engine.slots.to_string()),
         ("engine.isolation", engine.isolation.to_string()),
-        ("engine.attempt_seconds_max", engine.attempt_seconds_max.to_string()),
-        ("engine.check_seconds_max", engine.check_seconds_max.to_string()),
-        ("engine.rework_rounds_max", engine.rework_rounds_max.to_string()),
+        (
+            "engine.attempt_seconds_max",
+            engine.attempt_seconds_max.to_string(),
+        ),
+        (
+            "engine.check_seconds_max",
+            engine.check_seconds_max.to_string(),
+        ),
+        (
+            "engine.rework_rounds_max",
+            engine.rework_rounds_max.to_string(),
+        ),
         ("server.listen", config.server.listen.to_string()),
     ] {
         assert_eq!(default_of(path), value, "{path}");

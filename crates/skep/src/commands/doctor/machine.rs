@@ -30,7 +30,10 @@ pub(super) fn home(home: &Home) -> DoctorCheck {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
             let parent = nearest_folder(root);
             return match access(&parent, Access::WRITE_OK | Access::EXEC_OK) {
-                Ok(()) => ok("home", format!("{shown} is not there yet; the first run makes it")),
+                Ok(()) => ok(
+                    "home",
+                    format!("{shown} is not there yet; the first run makes it"),
+                ),
                 Err(error) => fail(
                     "home",
                     format!("{shown} cannot be made: {}: {error}", parent.display()),
@@ -44,12 +47,20 @@ pub(super) fn home(home: &Home) -> DoctorCheck {
         return fail("home", format!("{shown} is not a folder"), remedy);
     }
     if let Err(error) = access(root, Access::WRITE_OK | Access::READ_OK | Access::EXEC_OK) {
-        return fail("home", format!("{shown} cannot be written: {error}"), remedy);
+        return fail(
+            "home",
+            format!("{shown} cannot be written: {error}"),
+            remedy,
+        );
     }
     let mode = metadata.permissions().mode() & 0o777;
     if mode & 0o077 != 0 {
         let remedy = format!("chmod 700 {shown}");
-        return warn("home", format!("{shown} can be read by others (mode {mode:03o})"), remedy);
+        return warn(
+            "home",
+            format!("{shown} can be read by others (mode {mode:03o})"),
+            remedy,
+        );
     }
     ok("home", format!("{shown} is writable"))
 }
@@ -75,7 +86,10 @@ pub(super) fn disk(home: &Home) -> DoctorCheck {
     }
 }
 
-#[expect(clippy::cast_precision_loss, reason = "one decimal of a size for people")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "one decimal of a size for people"
+)]
 fn to_gigabytes(bytes: u64) -> f64 {
     bytes as f64 / 1e9
 }
@@ -83,7 +97,10 @@ fn to_gigabytes(bytes: u64) -> f64 {
 /// Whether git is there and new enough.
 pub(super) async fn git() -> DoctorCheck {
     let remedy = format!("install git {}.{} or newer", GIT_MIN.0, GIT_MIN.1);
-    let command = tokio::process::Command::new("git").arg("--version").kill_on_drop(true).output();
+    let command = tokio::process::Command::new("git")
+        .arg("--version")
+        .kill_on_drop(true)
+        .output();
     let output = match tokio::time::timeout(Duration::from_millis(GIT_MS), command).await {
         Ok(Ok(output)) => output,
         Ok(Err(error)) => return fail("git", format!("git cannot be run: {error}"), remedy),
@@ -93,13 +110,19 @@ pub(super) async fn git() -> DoctorCheck {
     match version(&text) {
         Some(found) if found >= GIT_MIN => ok("git", text.trim()),
         Some(_) => fail("git", format!("{} is too old", text.trim()), remedy),
-        None => fail("git", format!("`git --version` says `{}`", text.trim()), remedy),
+        None => fail(
+            "git",
+            format!("`git --version` says `{}`", text.trim()),
+            remedy,
+        ),
     }
 }
 
 /// The first two numbers of a version text.
 fn version(text: &str) -> Option<(u32, u32)> {
-    let word = text.split_whitespace().find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
+    let word = text
+        .split_whitespace()
+        .find(|word| word.starts_with(|c: char| c.is_ascii_digit()))?;
     let mut numbers = word.split('.').map(str::parse);
     Some((numbers.next()?.ok()?, numbers.next()?.ok()?))
 }
@@ -111,7 +134,10 @@ pub(super) async fn fence(level: IsolationLevel) -> Vec<DoctorCheck> {
     match skep_sandbox::probe(&launcher).await {
         Ok(probe) => fence_checks(&probe, level),
         Err(error) => {
-            let found = format!("the fence cannot be tried: {}", crate::failure::with_causes(&error));
+            let found = format!(
+                "the fence cannot be tried: {}",
+                crate::failure::with_causes(&error)
+            );
             vec![fail("fence", found, remedy)]
         }
     }
@@ -131,19 +157,38 @@ fn fence_checks(probe: &Probe, level: IsolationLevel) -> Vec<DoctorCheck> {
         );
         fail("fence", format!("level `{level}` cannot be had"), other)
     };
-    let mut checks = vec![whole];
-    for primitive in &probe.primitives {
+    let works: Vec<String> = probe
+        .primitives
+        .iter()
+        .filter(|primitive| primitive.available)
+        .map(|primitive| primitive.name.replace('_', " "))
+        .collect();
+    let mut checks = vec![
+        whole,
+        ok("fence parts", format!("these work: {}", works.join(", "))),
+    ];
+    for primitive in probe
+        .primitives
+        .iter()
+        .filter(|primitive| !primitive.available)
+    {
         let name = format!("fence {}", primitive.name.replace('_', " "));
-        if primitive.available {
-            checks.push(ok(&name, "works"));
-            continue;
-        }
-        let found = primitive.reason.clone().unwrap_or_else(|| "cannot be had".to_owned());
-        let remedy = primitive.remedy.clone().unwrap_or_else(|| "use a newer kernel".to_owned());
+        let found = primitive
+            .reason
+            .clone()
+            .unwrap_or_else(|| "cannot be had".to_owned());
+        let remedy = primitive
+            .remedy
+            .clone()
+            .unwrap_or_else(|| "use a newer kernel".to_owned());
         if missing.iter().any(|needed| needed.name == primitive.name) {
             checks.push(fail(&name, found, remedy));
         } else {
-            checks.push(warn(&name, format!("{found}; level `{level}` does not need it"), remedy));
+            checks.push(warn(
+                &name,
+                format!("{found}; level `{level}` does not need it"),
+                remedy,
+            ));
         }
     }
     checks
@@ -157,7 +202,10 @@ pub(super) fn agent_programs() -> DoctorCheck {
         .filter(|name| std::env::split_paths(&path).any(|folder| is_program(&folder.join(name))))
         .collect();
     if found.is_empty() {
-        ok("agent programs", format!("none of {}; none is needed", AGENT_PROGRAMS.join(", ")))
+        ok(
+            "agent programs",
+            format!("none of {}; none is needed", AGENT_PROGRAMS.join(", ")),
+        )
     } else {
         ok("agent programs", found.join(", "))
     }
@@ -169,7 +217,9 @@ fn is_program(path: &Path) -> bool {
 
 /// The path itself if it is there, else the nearest folder above it that is.
 fn nearest_folder(path: &Path) -> PathBuf {
-    path.ancestors().find(|folder| folder.is_dir()).map_or_else(|| "/".into(), Path::to_owned)
+    path.ancestors()
+        .find(|folder| folder.is_dir())
+        .map_or_else(|| "/".into(), Path::to_owned)
 }
 
 #[cfg(test)]
@@ -210,12 +260,20 @@ mod tests {
             ],
         };
         let states = |level| -> Vec<CheckState> {
-            fence_checks(&probe, level).into_iter().map(|check| check.state).collect()
+            fence_checks(&probe, level)
+                .into_iter()
+                .map(|check| check.state)
+                .collect()
         };
         use CheckState::{Fail, Ok, Warn};
-        assert_eq!(states(IsolationLevel::Namespaces), [Fail, Fail, Ok, Ok, Ok]);
-        assert_eq!(states(IsolationLevel::Landlock), [Ok, Warn, Ok, Ok, Ok]);
+        assert_eq!(states(IsolationLevel::Namespaces), [Fail, Ok, Fail]);
+        assert_eq!(states(IsolationLevel::Landlock), [Ok, Ok, Warn]);
         let whole = &fence_checks(&probe, IsolationLevel::Namespaces)[0];
-        assert!(whole.remedy.as_ref().is_some_and(|r| r.contains("isolation = \"landlock\"")));
+        assert!(
+            whole
+                .remedy
+                .as_ref()
+                .is_some_and(|r| r.contains("isolation = \"landlock\""))
+        );
     }
 }

@@ -43,10 +43,15 @@ pub(super) fn toolchain(config: &Config) -> Vec<DoctorCheck> {
     if roots.is_empty() {
         return vec![ok(name, "no folders besides the system's")];
     }
-    let (there, missing): (Vec<&String>, Vec<&String>) =
-        roots.iter().partition(|root| config.located(Path::new(root)).exists());
+    let (there, missing): (Vec<&String>, Vec<&String>) = roots
+        .iter()
+        .partition(|root| config.located(Path::new(root)).exists());
     let list = |roots: &[&String]| {
-        roots.iter().map(|root| root.as_str()).collect::<Vec<_>>().join(", ")
+        roots
+            .iter()
+            .map(|root| root.as_str())
+            .collect::<Vec<_>>()
+            .join(", ")
     };
     let mut checks = Vec::new();
     if !there.is_empty() {
@@ -83,12 +88,22 @@ pub(super) fn providers(config: &Config) -> DoctorCheck {
     if !without_price.is_empty() {
         return warn(
             name,
-            format!("models without a price are never called: {}", without_price.join(", ")),
+            format!(
+                "models without a price are never called: {}",
+                without_price.join(", ")
+            ),
             "add `price = { input = …, output = … }` to each [model.NAME]",
         );
     }
     let names: Vec<&str> = config.gateway.provider.keys().map(String::as_str).collect();
-    ok(name, format!("{}; {} models", names.join(", "), config.gateway.model.len()))
+    ok(
+        name,
+        format!(
+            "{}; {} models",
+            names.join(", "),
+            config.gateway.model.len()
+        ),
+    )
 }
 
 /// Whether every secret is where the file says; none is shown.

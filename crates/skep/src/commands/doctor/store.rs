@@ -26,8 +26,15 @@ pub(super) async fn checks(home: &Home, config: &Config) -> Vec<DoctorCheck> {
         Err(failure) => return vec![failed("database", failure), clock(None)],
     };
     let kind = if on_sqlite { "SQLite" } else { "PostgreSQL" };
-    let how = if reach.has_holder() { "in use by a server that answers" } else { "opens" };
-    let mut checks = vec![ok("database", format!("{kind}, {how}; its version is known"))];
+    let how = if reach.has_holder() {
+        "in use by a server that answers"
+    } else {
+        "opens"
+    };
+    let mut checks = vec![ok(
+        "database",
+        format!("{kind}, {how}; its version is known"),
+    )];
     match reach.verify_ledger().await {
         Ok(view) if view.ok => checks.push(ok("ledger", format!("{} events hold", view.events))),
         Ok(view) => checks.push(fail(
