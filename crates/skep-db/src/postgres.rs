@@ -324,7 +324,9 @@ impl ToSql for Value {
             Self::Real(real) if *ty == Type::FLOAT8 => real.to_sql(ty, out),
             Self::Text(text) if *ty == Type::TEXT || *ty == Type::VARCHAR => text.to_sql(ty, out),
             Self::Bytes(bytes) if *ty == Type::BYTEA => bytes.as_slice().to_sql(ty, out),
-            other => Err(format!("a parameter of type {ty} was given {other:?}").into()),
+            Self::Int(_) | Self::Real(_) | Self::Text(_) | Self::Bytes(_) => {
+                Err(format!("a parameter of type {ty} was given {self:?}").into())
+            }
         }
     }
 

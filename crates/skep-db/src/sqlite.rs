@@ -62,7 +62,7 @@ impl Sqlite {
         for connection in readers {
             let (queue, clock) = (Arc::clone(&read_queue), clock.clone());
             thread("skep-db-reader", move || {
-                run_reader(&connection, clock.as_ref(), &queue)
+                run_reader(&connection, clock.as_ref(), &queue);
             })?;
         }
         Ok(Self {
@@ -114,7 +114,6 @@ pub(crate) fn query(
         .map_err(|e| DbError::statement(sql, e))?;
     let columns: Arc<[String]> = statement
         .column_names()
-        .into_iter()
         .map(str::to_owned)
         .collect();
     let mut rows = statement

@@ -107,7 +107,9 @@ impl<T: FromValue> FromValue for Option<T> {
     fn from_value(value: &Value) -> Result<Self, &'static str> {
         match value {
             Value::Null => Ok(None),
-            other => T::from_value(other).map(Some),
+            Value::Int(_) | Value::Real(_) | Value::Text(_) | Value::Bytes(_) => {
+                T::from_value(value).map(Some)
+            }
         }
     }
 }

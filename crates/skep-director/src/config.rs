@@ -101,6 +101,8 @@ pub struct ModelFacts {
     pub family: String,
     /// Whether its provider is on this machine or network.
     pub local: bool,
+    /// Whether consent to send it sensitive data is on record in the configuration.
+    pub sensitive_allowed: bool,
     /// The largest conversation it reads, in tokens.
     pub context_tokens: i64,
     /// The longest answer it gives, in tokens.

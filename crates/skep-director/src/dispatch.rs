@@ -112,16 +112,16 @@ pub(crate) async fn enqueue(
     new_job: &NewJob,
     record: &Dispatch,
 ) -> Result<JobSubmitted, DirectorError> {
-    let enqueued = skep_queue::enqueue(tx, new_job)
-        .await
-        .map_err(|error| match error {
-            EnqueueError::Db(error) => DirectorError::Db(error),
-            other => DirectorError::conflict(
-                "idempotency_conflict",
-                other.to_string(),
-                "use a new idempotency key, or submit the very same request again",
-            ),
-        })?;
+    let enqueued = skep_queue::enqueue(tx, new_job).await.map_err(|error| {
+        if let EnqueueError::Db(error) = error {
+            return DirectorError::Db(error);
+        }
+        DirectorError::conflict(
+            "idempotency_conflict",
+            error.to_string(),
+            "use a new idempotency key, or submit the very same request again",
+        )
+    })?;
     if enqueued.created {
         put_dispatch(tx, record).await?;
         if let Some(limit) = record.budget {
@@ -302,6 +302,13 @@ fn check_model(context: &Context, worker: &WorkerConfig, tier: Tier) -> Result<(
             "tier_refused",
             format!("sacred data cannot go to `{model}`, whose provider is remote"),
             "choose a model with a local provider, or another --tier if the data is not sacred",
+        ));
+    }
+    if tier == Tier::Sensitive && !facts.local && !facts.sensitive_allowed {
+        return Err(DirectorError::policy(
+            "consent_missing",
+            format!("no consent is on record to send sensitive data to `{model}`, which is remote"),
+            "set allow_sensitive = true for its provider, or give --tier convenience if the repository is public",
         ));
     }
     Ok(())

@@ -10,7 +10,6 @@ use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::{account, delivery, landing, record, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease};
-use skep_stdx::Backoff;
 use skep_types::{AttemptId, FailureClass, JobId, JobState};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -267,12 +266,7 @@ async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal:
         failure.class,
         claim.job.attempts_used + 1 < claim.job.attempts_max,
     );
-    let backoff = Backoff {
-        base_ms: 2_000,
-        cap_ms: 300_000,
-    };
-    let retry = u32::try_from(claim.job.attempts_used).unwrap_or(0);
-    let delay_ms = backoff.delay_ms(retry, &*context.entropy);
+    let delay_ms = attempt::retry_delay_ms(&claim.job, &*context.entropy);
     let attempt = claim.attempt.clone();
     let written = context
         .db

@@ -96,6 +96,15 @@ impl DirectorError {
         }
     }
 
+    /// A record that this crate wrote lacks something: a defect, not the user's doing.
+    pub(crate) fn incomplete(what: &'static str) -> Self {
+        Self::conflict(
+            "record_incomplete",
+            what,
+            "submit the job again, and report this as a defect",
+        )
+    }
+
     pub(crate) fn outside(
         operation: impl Into<String>,
         source: impl std::error::Error + Send + Sync + 'static,

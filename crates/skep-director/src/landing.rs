@@ -59,13 +59,7 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<(), StepFail
         .into_iter()
         .rev()
         .find(|v| v.result == Verdict::Valid);
-    let incomplete = || {
-        DirectorError::conflict(
-            "record_incomplete",
-            "there is no verified commit to land",
-            "",
-        )
-    };
+    let incomplete = || DirectorError::incomplete("there is no verified commit to land");
     let verified = verified.ok_or_else(incomplete)?;
     let (Some(tip), Some(repo), Some(vault), Some(branch)) = (
         verified.commit.clone(),
@@ -248,12 +242,8 @@ impl Lander<'_> {
         self.target.sync_work_tree(old, new).await?;
         skep_stdx::crash::point("landing.synced");
         if !self.target.contains(new).await? {
-            return Err(DirectorError::conflict(
-                "landing_lost",
-                "the commit is not in its target",
-                "",
-            )
-            .into());
+            let reason = "the target was moved away from the landed commit; land again with `skep job retry ID`";
+            return self.hold(LandingState::Pending, reason).await;
         }
         let row = self.row(LandingState::Landed, Some(old), Some(new), None);
         let event = LandingReadBack {

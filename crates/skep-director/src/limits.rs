@@ -47,3 +47,9 @@ pub const PREPARE_MS: u64 = 600_000;
 pub const PAGE_DEFAULT: i64 = 50;
 /// See [`PAGE_DEFAULT`].
 pub const PAGE_MAX: i64 = 500;
+/// The waits between attempts that failed for a passing reason: two seconds at first, five minutes
+/// at the most.
+pub const RETRY: skep_stdx::Backoff = skep_stdx::Backoff {
+    base_ms: 2_000,
+    cap_ms: 300_000,
+};

@@ -33,16 +33,13 @@ pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted
         .db
         .write("cancel", async move |tx: &mut Tx<'_>| {
             let job = resolve(tx, &name).await?;
-            let cancelled = skep_queue::cancel(tx, &job.id)
-                .await
-                .map_err(|error| match error {
-                    CancelError::Db(error) => DirectorError::Db(error),
-                    other => DirectorError::conflict(
-                        "job_ended",
-                        other.to_string(),
-                        format!("`skep job show {}` says how it ended", job.number),
-                    ),
-                })?;
+            let cancelled = skep_queue::cancel(tx, &job.id).await.map_err(|error| {
+                if let CancelError::Db(error) = error {
+                    return DirectorError::Db(error);
+                }
+                let hint = format!("`skep job show {}` says how it ended", job.number);
+                DirectorError::conflict("job_ended", error.to_string(), hint)
+            })?;
             skep_gateway::revoke_of_job(tx, &job.id).await?;
             report_due(tx, &job.id).await?;
             crate::review::abandoned(tx, &job.id).await?;
@@ -90,13 +87,12 @@ async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
     skep_queue::retry(tx, &job.id, 1)
         .await
         .map(|_| ())
-        .map_err(|error| match error {
-            RetryError::Db(error) => DirectorError::Db(error),
-            other => DirectorError::conflict(
-                "job_not_retried",
-                other.to_string(),
-                "a job that is done is not run again; submit a new one",
-            ),
+        .map_err(|error| {
+            if let RetryError::Db(error) = error {
+                return DirectorError::Db(error);
+            }
+            let hint = "a job that is done is not run again; submit a new one";
+            DirectorError::conflict("job_not_retried", error.to_string(), hint)
         })
 }
 

@@ -174,11 +174,7 @@ pub(crate) async fn instruction(
         &dispatch.reviewed_commit,
         &dispatch.reviews,
     ) else {
-        return Err(DirectorError::conflict(
-            "record_incomplete",
-            "the review names no commit",
-            "",
-        ));
+        return Err(DirectorError::incomplete("the review names no commit"));
     };
     let diff = diff(Path::new(vault), base, tip, REVIEW_DIFF_BYTES_MAX).await?;
     let (parent, commit) = (parent.clone(), tip.clone());

@@ -100,9 +100,7 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<After, StepF
         })
         .await?;
     let Some(result) = result else {
-        return Err(
-            DirectorError::conflict("result_missing", "there is no result to verify", "").into(),
-        );
+        return Err(DirectorError::incomplete("there is no result to verify").into());
     };
     if dispatch.reviews.is_some() {
         return review::receive(context, &lease, &dispatch, &result).await;
@@ -112,12 +110,7 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<After, StepF
         .as_deref()
         .and_then(|text| serde_json::from_str::<ResultContract>(text).ok())
     else {
-        return Err(DirectorError::conflict(
-            "contract_missing",
-            "there is no contract to verify",
-            "",
-        )
-        .into());
+        return Err(DirectorError::incomplete("there is no contract to verify").into());
     };
     let evidence = gather(context, &lease, &dispatch, &result).await?;
     skep_stdx::crash::point("verify.gathered");
@@ -156,12 +149,7 @@ async fn gather(
     let (Some(vault), Some(base), Some(tip)) =
         (&dispatch.vault, &dispatch.base_commit, &result.tip_commit)
     else {
-        return Err(DirectorError::conflict(
-            "record_incomplete",
-            "there is no commit to verify",
-            "",
-        )
-        .into());
+        return Err(DirectorError::incomplete("there is no commit to verify").into());
     };
     let vault = Path::new(vault);
     let failed = |e| DirectorError::outside("read the change from the vault", e);
@@ -303,9 +291,10 @@ async fn conclude(
     found: VerdictRow,
     next: Next,
 ) -> Result<After, StepFailure> {
-    let request = match &next {
-        Next::Review => Some(review::request(context, &dispatch, &found).await?),
-        _ => None,
+    let request = if next == Next::Review {
+        Some(review::request(context, &dispatch, &found).await?)
+    } else {
+        None
     };
     let after = if next == Next::Land {
         After::Land

@@ -7,6 +7,9 @@ use skep_api::{ErrorBody, ErrorDocument};
 use skep_director::DirectorError;
 use std::net::SocketAddr;
 
+/// The hint of an error that came without one.
+const HINT: &str = "`skep doctor` checks the whole installation";
+
 /// A server that could not be started. Nothing was changed.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -118,7 +121,9 @@ impl Refusal {
 
 impl From<DirectorError> for Refusal {
     fn from(error: DirectorError) -> Self {
-        let body = error.body();
+        let mut body = error.body();
+        body.hint = body.hint.filter(|hint| !hint.is_empty());
+        body.hint.get_or_insert_with(|| HINT.to_owned());
         Self {
             status: status_of_exit(body.exit),
             body,

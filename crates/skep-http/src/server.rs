@@ -186,14 +186,16 @@ fn with_fallbacks(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
                 "GET /api/v1/openapi.json lists every route with its method",
             )
         })
-        .fallback(async || {
-            Refusal::new(
-                StatusCode::NOT_FOUND,
-                "route_not_found",
-                "there is no such route",
-                "GET /api/v1/openapi.json lists every route",
-            )
-        })
+        .fallback(not_found)
+}
+
+pub(crate) async fn not_found() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_FOUND,
+        "route_not_found",
+        "there is no such route",
+        "GET /api/v1/openapi.json lists every route",
+    )
 }
 
 /// What the API answers is data of this moment and nothing a browser should guess about.

@@ -118,8 +118,7 @@ fn answer(listener: &TcpListener) {
 }
 
 fn read_request() -> Result<Request, SandboxError> {
-    serde_json::from_reader(std::io::stdin())
-        .map_err(|error| SandboxError::Launcher(error.into()))
+    serde_json::from_reader(std::io::stdin()).map_err(|error| SandboxError::Launcher(error.into()))
 }
 
 fn runtime() -> std::io::Result<tokio::runtime::Runtime> {
@@ -143,7 +142,15 @@ async fn measure_in(
     level: &str,
     times: usize,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    for directory in ["repo/src", "git/objects/info", "home", "tmp", "target", "in", "out"] {
+    for directory in [
+        "repo/src",
+        "git/objects/info",
+        "home",
+        "tmp",
+        "target",
+        "in",
+        "out",
+    ] {
         std::fs::create_dir_all(home.join(directory))?;
     }
     let spec = FenceSpec {

@@ -63,10 +63,8 @@ fn file(way: &str, path: &Path) -> Option<io::Result<()>> {
         "chmod" => std::fs::set_permissions(path, PermissionsExt::from_mode(0o4777)),
         "chown" => std::os::unix::fs::chown(path, Some(12345), Some(12345)),
         "times" => times(path),
-        "setxattr" => {
-            rustix::fs::setxattr(path, "user.skep", b"escaped", XattrFlags::empty())
-                .map_err(io::Error::from)
-        }
+        "setxattr" => rustix::fs::setxattr(path, "user.skep", b"escaped", XattrFlags::empty())
+            .map_err(io::Error::from),
         "unlink" => std::fs::remove_file(path),
         "mkdir" => std::fs::create_dir(path),
         "device" => on_path(path, |name| {
@@ -94,7 +92,12 @@ fn times(path: &Path) -> io::Result<()> {
         last_access: long_ago,
         last_modification: long_ago,
     };
-    Ok(rustix::fs::utimensat(CWD, path, &times, rustix::fs::AtFlags::empty())?)
+    Ok(rustix::fs::utimensat(
+        CWD,
+        path,
+        &times,
+        rustix::fs::AtFlags::empty(),
+    )?)
 }
 
 /// Opens for reading and then again, through its descriptor, for writing.
@@ -220,7 +223,12 @@ fn unix_by_pair(to: &str) -> io::Result<()> {
         SocketFlags::CLOEXEC,
         None,
     )?;
-    sendto(&socket, b"escaped", SendFlags::empty(), &SocketAddrUnix::new(to)?)?;
+    sendto(
+        &socket,
+        b"escaped",
+        SendFlags::empty(),
+        &SocketAddrUnix::new(to)?,
+    )?;
     Ok(())
 }
 
@@ -232,14 +240,20 @@ fn kernel(way: &str) -> io::Result<()> {
     let (number, arguments): (i64, [u64; 6]) = match way {
         "clone_user" => return clone_with(libc::CLONE_NEWUSER),
         "clone_net" => return clone_with(libc::CLONE_NEWNET),
-        "unshare_user" => (libc::SYS_unshare, [flags(libc::CLONE_NEWUSER), 0, 0, 0, 0, 0]),
+        "unshare_user" => (
+            libc::SYS_unshare,
+            [flags(libc::CLONE_NEWUSER), 0, 0, 0, 0, 0],
+        ),
         "clone3" => (libc::SYS_clone3, [NOWHERE, 0, 0, 0, 0, 0]),
         "setns" => (libc::SYS_setns, [u64::MAX, 0, 0, 0, 0, 0]),
         "mount" => (libc::SYS_mount, [NOWHERE, NOWHERE, NOWHERE, 0, 0, 0]),
         "umount" => (libc::SYS_umount2, [NOWHERE, 0, 0, 0, 0, 0]),
         "fsopen" => (libc::SYS_fsopen, [NOWHERE, 0, 0, 0, 0, 0]),
         "open_tree" => (libc::SYS_open_tree, [u64::MAX, NOWHERE, 0, 0, 0, 0]),
-        "mount_setattr" => (libc::SYS_mount_setattr, [u64::MAX, NOWHERE, 0, NOWHERE, 32, 0]),
+        "mount_setattr" => (
+            libc::SYS_mount_setattr,
+            [u64::MAX, NOWHERE, 0, NOWHERE, 32, 0],
+        ),
         "pivot_root" => (libc::SYS_pivot_root, [NOWHERE, NOWHERE, 0, 0, 0, 0]),
         "chroot" => (libc::SYS_chroot, [NOWHERE, 0, 0, 0, 0, 0]),
         "trace_me" => (libc::SYS_ptrace, [0, 0, 0, 0, 0, 0]),

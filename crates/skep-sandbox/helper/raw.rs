@@ -1,5 +1,8 @@
 //! System calls as a hostile program makes them: by number, with whatever arguments.
-#![expect(unsafe_code, reason = "the calls that a fence refuses have no safe wrappers")]
+#![expect(
+    unsafe_code,
+    reason = "the calls that a fence refuses have no safe wrappers"
+)]
 
 use landlock::{ABI, Access, AccessFs, Ruleset, RulesetAttr};
 use std::error::Error;

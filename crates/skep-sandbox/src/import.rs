@@ -125,6 +125,12 @@ pub async fn import_tip(
         attempt.check_objects()?;
         transfer(&git, &attempt_git.join("objects"), &tip, base).await?;
     }
+    if git.run(&["cat-file", "-t", tip.as_str()]).await? != "commit" {
+        return Err(ImportError::Branch {
+            branch: branch.to_owned(),
+            reason: "names no commit",
+        });
+    }
     check_descent(&git, &tip, base).await?;
     let name = branch.rsplit('/').next().unwrap_or(branch);
     let reference = format!("{ATTEMPT_REFS}{name}");

@@ -1,5 +1,14 @@
-//! What tests share: real stores on both engines, made for one test and gone with it.
+//! What tests share: real stores on both engines, real repositories, workers made of a few lines
+//! of shell, and the binary under test. Everything is made for one test and gone with it.
 
+mod binary;
+mod process;
+mod repository;
 mod store;
+mod worker;
 
+pub use binary::skep_binary;
+pub use process::{Meeting, RunningProcess, processes_marked};
+pub use repository::SourceRepository;
 pub use store::{Backend, TestStore, run_on};
+pub use worker::worker_script;

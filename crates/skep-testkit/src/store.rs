@@ -63,6 +63,21 @@ impl TestStore {
         .await
     }
 
+    /// Opens the store on the clock of its engine, for what really takes time.
+    pub async fn open_on_real_clock(
+        &self,
+        schema: &[SchemaPart],
+        before_commit: Option<BeforeCommit>,
+    ) -> Result<Db, skep_db::SchemaError> {
+        Db::open(DbOptions {
+            location: self.location.clone(),
+            schema: schema.to_vec(),
+            clock: None,
+            before_commit,
+        })
+        .await
+    }
+
     /// A folder that is gone with the store.
     pub fn folder(&self) -> &Path {
         self.folder.path()
@@ -76,6 +91,11 @@ impl TestStore {
         }
     }
 
+    /// The PostgreSQL address as a configuration file has it, on that engine.
+    pub fn postgres_url(&self) -> Option<String> {
+        self.postgres_address().map(as_url)
+    }
+
     /// The PostgreSQL address, on that engine.
     pub fn postgres_address(&self) -> Option<&str> {
         match &self.location {
@@ -83,6 +103,25 @@ impl TestStore {
             Location::Postgres(address) => Some(address.reveal()),
         }
     }
+}
+
+/// `host=/run user=ada dbname=a dbname=b` as `postgres://ada@%2Frun/b`; an address stays one.
+fn as_url(address: &str) -> String {
+    if address.contains("://") {
+        return address.to_owned();
+    }
+    let value = |key: &str| {
+        let mut pairs = address.split_whitespace().filter_map(|p| p.split_once('='));
+        // The later of two settings wins.
+        pairs
+            .rfind(|(name, _)| *name == key)
+            .map(|(_, value)| value)
+    };
+    let host = value("host").unwrap_or("localhost").replace('/', "%2F");
+    let port = value("port").map_or_else(String::new, |port| format!(":{port}"));
+    let user = value("user").unwrap_or("postgres");
+    let name = value("dbname").unwrap_or_default();
+    format!("postgres://{user}@{host}{port}/{name}")
 }
 
 async fn create_database() -> anyhow::Result<String> {
@@ -147,4 +186,26 @@ macro_rules! on_both_engines {
             $(#[test] fn $name() { $crate::run_on($crate::Backend::Postgres, super::$name); })+
         }
     };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::as_url;
+
+    #[test]
+    fn a_list_of_settings_becomes_an_address() {
+        for (settings, address) in [
+            (
+                "host=/tmp/pg user=ada dbname=a dbname=b",
+                "postgres://ada@%2Ftmp%2Fpg/b",
+            ),
+            (
+                "host=127.0.0.1 port=5433 user=ada dbname=a",
+                "postgres://ada@127.0.0.1:5433/a",
+            ),
+            ("postgres://ada@host/b?x=1", "postgres://ada@host/b?x=1"),
+        ] {
+            assert_eq!(as_url(settings), address);
+        }
+    }
 }

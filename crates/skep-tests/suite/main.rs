@@ -1,7 +1,10 @@
 //! Behaviour across crates, a module per noun. `cargo xtask test` starts what the tests need.
 
 mod authority;
+mod cli;
 mod db;
+mod gateway;
+mod http;
 mod ledger;
 mod queue;
 mod schema;

@@ -278,6 +278,7 @@ fn model_facts(config: &GatewayConfig) -> BTreeMap<String, ModelFacts> {
             let facts = ModelFacts {
                 family: model.family.clone(),
                 local: provider.locality == Locality::Local,
+                sensitive_allowed: provider.allow_sensitive,
                 context_tokens: model.context_tokens.unwrap_or_default(),
                 output_tokens_max: model.output_tokens_max,
             };

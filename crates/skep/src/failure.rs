@@ -105,6 +105,7 @@ impl Failure {
 
 impl From<ErrorBody> for Failure {
     fn from(mut body: ErrorBody) -> Self {
+        body.hint = body.hint.filter(|hint| !hint.is_empty());
         body.hint.get_or_insert_with(|| HINT.to_owned());
         Self::Shown(body)
     }
@@ -171,14 +172,12 @@ mod tests {
         let body = ErrorBody {
             code: "x".to_owned(),
             message: "y".to_owned(),
-            hint: None,
+            hint: Some(String::new()),
             exit: 3,
         };
         let failure = Failure::from(body);
         assert_eq!(failure.code(), 3);
-        assert!(matches!(
-            failure,
-            Failure::Shown(ErrorBody { hint: Some(_), .. })
-        ));
+        let shown = matches!(&failure, Failure::Shown(body) if body.hint.as_deref() == Some(HINT));
+        assert!(shown, "{failure:?}");
     }
 }

@@ -14,6 +14,9 @@ use tokio::task::JoinHandle;
 /// Tool names that may stand on the ledger. Any other comes from the model's own words.
 const TOOLS: &[&str] = &["read", "list", "search", "edit", "write", "run", "finish"];
 
+/// Events kept for the outcome of one attempt; the loop's own guards end it long before.
+const EVENTS_KEPT_MAX: usize = 10_000;
+
 /// Events that wait for their transaction.
 const EVENTS_WAITING_MAX: usize = 1024;
 
@@ -61,7 +64,8 @@ impl Observer {
                 self.recorded += 1;
             }
             // Plain output is in the log; keeping it twice would let a worker fill the memory.
-            if !matches!(event, HarnessEvent::Output { .. }) {
+            let is_output = matches!(event, HarnessEvent::Output { .. });
+            if !is_output && self.events.len() < EVENTS_KEPT_MAX {
                 self.events.push(event);
             }
         }

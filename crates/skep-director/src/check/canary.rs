@@ -77,7 +77,7 @@ fn pytest(arguments: &[&str], files: &[String]) -> Option<Canary> {
         match *word {
             "-q" | "-v" | "-x" | "-vv" | "-qq" => {}
             word if is_folder && folder.is_none() => {
-                folder = Some(word.trim_end_matches('/').to_owned())
+                folder = Some(word.trim_end_matches('/').to_owned());
             }
             _ => return None,
         }

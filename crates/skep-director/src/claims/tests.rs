@@ -126,12 +126,12 @@ fn every_false_claim_is_found() {
         ("files_changed", |c, _| c.files_changed.clear()),
         ("files_changed", |c, _| c.files_changed[0].added = 3),
         ("files_changed", |c, _| {
-            c.files_changed[0].path = "src/other.rs".to_owned()
+            c.files_changed[0].path = "src/other.rs".to_owned();
         }),
         ("commits", |c, _| c.commits.clear()),
         ("commits", |c, _| c.commits[0].sha = "1234567".to_owned()),
         ("commits", |c, _| {
-            c.commits[0].subject = "feat: more".to_owned()
+            c.commits[0].subject = "feat: more".to_owned();
         }),
         ("tests_run", |c, _| c.tests_run[0].passed = 4),
         ("tests_run", |c, _| c.tests_run.clear()),
@@ -140,7 +140,7 @@ fn every_false_claim_is_found() {
             c.tests_run[0].exit_code = 101;
         }),
         ("runner_alive", |_, e| {
-            e.checks[0].alive = RunnerAlive::Blind
+            e.checks[0].alive = RunnerAlive::Blind;
         }),
     ];
     for (rule, bend) in cases {

@@ -34,17 +34,72 @@ const CASES: &[Case] = &[
     ("times", &["{repo}/README.md"], Gap("mode_and_times"), true),
     ("setxattr", &["{repo}/README.md"], Refused, true),
     ("chown", &["{repo}/README.md"], Refused, false),
-    ("rename", &["{repo}/src/lib.rs", "{repo}/lib.rs"], Refused, true),
-    ("rename", &["{repo}/README.md", "{repo}/src/README.md"], Refused, true),
-    ("rename", &["{repo}/src/lib.rs", "{outside}/lib.rs"], Refused, true),
-    ("rename", &["{outside}/secret", "{repo}/src/secret"], Refused, true),
-    ("exchange", &["{repo}/src/lib.rs", "{repo}/README.md"], Refused, true),
-    ("hardlink", &["{repo}/src/lib.rs", "{repo}/lib.rs"], Refused, true),
-    ("hardlink_write", &["{repo}/src/link", "{repo}/README.md"], Refused, true),
-    ("hardlink_write", &["{repo}/src/link", "{outside}/secret"], Refused, true),
-    ("symlink_write", &["{repo}/src/link", "{repo}/README.md"], Refused, true),
-    ("symlink_write", &["{repo}/src/link", "{outside}/secret"], Refused, true),
-    ("symlink_directory", &["{repo}/src/link", "{outside}/inner"], Refused, true),
+    (
+        "rename",
+        &["{repo}/src/lib.rs", "{repo}/lib.rs"],
+        Refused,
+        true,
+    ),
+    (
+        "rename",
+        &["{repo}/README.md", "{repo}/src/README.md"],
+        Refused,
+        true,
+    ),
+    (
+        "rename",
+        &["{repo}/src/lib.rs", "{outside}/lib.rs"],
+        Refused,
+        true,
+    ),
+    (
+        "rename",
+        &["{outside}/secret", "{repo}/src/secret"],
+        Refused,
+        true,
+    ),
+    (
+        "exchange",
+        &["{repo}/src/lib.rs", "{repo}/README.md"],
+        Refused,
+        true,
+    ),
+    (
+        "hardlink",
+        &["{repo}/src/lib.rs", "{repo}/lib.rs"],
+        Refused,
+        true,
+    ),
+    (
+        "hardlink_write",
+        &["{repo}/src/link", "{repo}/README.md"],
+        Refused,
+        true,
+    ),
+    (
+        "hardlink_write",
+        &["{repo}/src/link", "{outside}/secret"],
+        Refused,
+        true,
+    ),
+    (
+        "symlink_write",
+        &["{repo}/src/link", "{repo}/README.md"],
+        Refused,
+        true,
+    ),
+    (
+        "symlink_write",
+        &["{repo}/src/link", "{outside}/secret"],
+        Refused,
+        true,
+    ),
+    (
+        "symlink_directory",
+        &["{repo}/src/link", "{outside}/inner"],
+        Refused,
+        true,
+    ),
     ("write", &["{in}/task.md"], Refused, true),
     ("create", &["{in}/new"], Refused, true),
     ("write", &["{outside}/secret"], Refused, true),
@@ -56,15 +111,30 @@ const CASES: &[Case] = &[
     ("write", &["/proc/self/root{outside}/secret"], Refused, true),
     ("write", &["/proc/1/root{outside}/secret"], Refused, false),
     ("read", &["/proc/1/environ"], Refused, false),
-    ("write", &["/proc/self/cwd/../../outside/secret"], Refused, false),
+    (
+        "write",
+        &["/proc/self/cwd/../../outside/secret"],
+        Refused,
+        false,
+    ),
     ("write", &["{source}/README.md"], Refused, true),
-    ("create", &["{source}/.git/hooks/post-checkout"], Refused, true),
+    (
+        "create",
+        &["{source}/.git/hooks/post-checkout"],
+        Refused,
+        true,
+    ),
     ("append", &["{source}/.git/config"], Refused, true),
     ("read", &["{source}/.git/config"], Refused, true),
     ("create", &["{source}/.git/objects/new"], Refused, true),
     ("create", &["{home}/new"], Refused, true),
     ("list", &["{home}"], Refused, true),
-    ("write", &["{git}/objects/info/alternates"], Gap("git_info"), true),
+    (
+        "write",
+        &["{git}/objects/info/alternates"],
+        Gap("git_info"),
+        true,
+    ),
     ("create", &["/usr/skep-escape"], Refused, false),
     ("create", &["/etc/skep-escape"], Refused, false),
     ("read", &["/etc/shadow"], Refused, false),
@@ -94,8 +164,7 @@ fn fill(template: &str, stage: &Stage) -> String {
 fn is_fenced(level: IsolationLevel, errno: Option<i32>) -> bool {
     let common = [Some(libc::EACCES), Some(libc::EPERM), Some(libc::EXDEV)];
     let of_mounts = [Some(libc::EROFS), Some(libc::ENOENT)];
-    common.contains(&errno)
-        || (level == IsolationLevel::Namespaces && of_mounts.contains(&errno))
+    common.contains(&errno) || (level == IsolationLevel::Namespaces && of_mounts.contains(&errno))
 }
 
 #[tokio::test]
@@ -123,6 +192,11 @@ async fn nothing_outside_the_scope_can_be_changed() {
             );
             let after = stage.outside_now();
             assert_eq!(before, after, "{level} {user:?} {way} {paths:?}");
+            // What an attempt left inside its scope must not stand in the way of the next.
+            let link = stage.spec.attempt_dir.join("repo/src/link");
+            if link.is_symlink() {
+                std::fs::remove_file(link).unwrap();
+            }
         }
     }
 }
@@ -139,7 +213,11 @@ async fn the_ways_work_without_a_fence_and_gaps_are_named() {
             let mut argv = vec![program.as_str(), "escape", way];
             argv.extend(paths.iter().map(String::as_str));
             let outcome = fresh.run(&argv);
-            assert_eq!(outcome.refusal(), None, "{way} {paths:?} is no gap any more");
+            assert_eq!(
+                outcome.refusal(),
+                None,
+                "{way} {paths:?} is no gap any more"
+            );
             assert!(outcome.gaps().contains(name), "{way}: {:?}", outcome.gaps());
         } else if *works {
             let mut words = vec!["escape", way];
@@ -180,7 +258,11 @@ async fn an_observer_can_change_nothing_and_a_missing_directory_is_made() {
         for path in ["{repo}/src/lib.rs", "{git}/HEAD", "{git}/objects/new"] {
             let path = fill(path, &stage);
             let outcome = stage.run(&[&program, "escape", "write", &path]);
-            assert!(is_fenced(level, outcome.refusal()), "{path}: {}", outcome.stdout());
+            assert!(
+                is_fenced(level, outcome.refusal()),
+                "{path}: {}",
+                outcome.stdout()
+            );
         }
         stage.spec.writable = vec!["fresh/part".into()];
         stage.shell("echo x > fresh/part/file");
@@ -196,7 +278,11 @@ async fn a_link_in_the_place_of_a_directory_of_the_scope_stops_the_run() {
     for (level, user) in everywhere() {
         let stage = Stage::new(level, user).await;
         let repo = stage.spec.attempt_dir.join("repo");
-        for (writable, link) in [("evil", "evil"), ("evil/inner", "evil"), ("src/evil", "src/evil")] {
+        for (writable, link) in [
+            ("evil", "evil"),
+            ("evil/inner", "evil"),
+            ("src/evil", "src/evil"),
+        ] {
             let mut stage_spec = stage.spec.clone();
             stage_spec.writable = vec![writable.into()];
             let at = repo.join(link);
@@ -206,7 +292,10 @@ async fn a_link_in_the_place_of_a_directory_of_the_scope_stops_the_run() {
             let request = serde_json::json!({"spec": stage_spec, "command": command});
             let output = stage.engine("run", &request).wait_with_output().unwrap();
             let text = String::from_utf8(output.stdout).unwrap();
-            assert!(text.contains("\"error\":\"fence_invalid\""), "{level} {writable}: {text}");
+            assert!(
+                text.contains("\"error\":\"fence_invalid\""),
+                "{level} {writable}: {text}"
+            );
             assert_eq!(before, stage.outside_now());
             std::fs::remove_file(&at).unwrap();
         }

@@ -43,7 +43,10 @@ impl Neighbours {
             ("udp", self.udp.local_addr().unwrap().to_string()),
             ("unix", stage.outside.join("stream").display().to_string()),
             ("abstract", name.to_owned()),
-            ("unix_by_pair", stage.outside.join("datagram").display().to_string()),
+            (
+                "unix_by_pair",
+                stage.outside.join("datagram").display().to_string(),
+            ),
         ]
     }
 
@@ -85,8 +88,8 @@ async fn nobody_but_the_gateway_can_be_reached() {
         let program = stage.spec.launcher_inside().display().to_string();
         for (way, to) in neighbours.ways(&stage, &name) {
             let unfenced = refusal_in(&stage.unfenced(&["escape", way, &to]));
-            let has_protocol = unfenced != Some(libc::EPROTONOSUPPORT)
-                && unfenced != Some(libc::ENOPROTOOPT);
+            let has_protocol =
+                unfenced != Some(libc::EPROTONOSUPPORT) && unfenced != Some(libc::ENOPROTOOPT);
             if has_protocol {
                 assert_eq!(unfenced, None, "{way} works without a fence");
                 assert_eq!(neighbours.reached(), 1, "{way} arrives without a fence");
@@ -137,7 +140,12 @@ async fn only_the_families_of_a_level_exist() {
         for (name, family) in NETLINK_AND_OTHERS {
             assert_eq!(ask(*family), Some(libc::EAFNOSUPPORT), "{level} {name}");
         }
-        let datagrams_and_local = [libc::AF_INET, libc::AF_INET6, libc::AF_UNIX, libc::AF_NETLINK];
+        let datagrams_and_local = [
+            libc::AF_INET,
+            libc::AF_INET6,
+            libc::AF_UNIX,
+            libc::AF_NETLINK,
+        ];
         for family in datagrams_and_local {
             let expected = match level {
                 IsolationLevel::Namespaces => None,

@@ -42,13 +42,11 @@ pub(crate) fn everywhere() -> Vec<(IsolationLevel, User)> {
 
 pub(crate) struct Stage {
     _root: tempfile::TempDir,
-    pub(crate) level: IsolationLevel,
     pub(crate) user: User,
     pub(crate) outside: PathBuf,
     pub(crate) source: PathBuf,
     pub(crate) home: PathBuf,
     pub(crate) base: Oid,
-    pub(crate) repository: AttemptRepository,
     pub(crate) spec: FenceSpec,
 }
 
@@ -113,24 +111,12 @@ impl Stage {
         };
         Self {
             _root: root,
-            level,
             user,
             outside,
             source,
             home,
             base,
-            repository,
             spec,
-        }
-    }
-
-    /// An inside path as the engine sees it.
-    pub(crate) fn on_host(&self, inside: &str) -> String {
-        match self.level {
-            IsolationLevel::Namespaces => {
-                inside.replace("/skep/", &format!("{}/", self.spec.attempt_dir.display()))
-            }
-            IsolationLevel::Landlock => inside.to_owned(),
         }
     }
 
@@ -315,6 +301,9 @@ pub(crate) fn git(directory: &Path, arguments: &[&str]) -> String {
 pub(crate) fn commit_all(directory: &Path, subject: &str) -> Oid {
     git(directory, &["init", "--quiet"]);
     git(directory, &["add", "--all"]);
-    git(directory, &["commit", "--quiet", "--allow-empty", "-m", subject]);
+    git(
+        directory,
+        &["commit", "--quiet", "--allow-empty", "-m", subject],
+    );
     git(directory, &["rev-parse", "HEAD"]).parse().unwrap()
 }

@@ -302,8 +302,8 @@ pub(super) fn limited_key(limit: i64) -> NewKey {
 /// Timeouts that a test can wait for.
 pub(super) fn short_timeouts() -> Timeouts {
     Timeouts {
-        first_byte: Duration::from_millis(50),
-        idle: Duration::from_millis(50),
+        first_byte: Duration::from_millis(1_000),
+        idle: Duration::from_millis(300),
         drain: Duration::from_millis(50),
         ..Timeouts::default()
     }

@@ -53,6 +53,15 @@ impl Plan {
         Self::with_head("200 OK", &["content-type: text/event-stream; charset=utf-8"])
     }
 
+    /// No answer at all until the gate gives one permit.
+    pub(super) fn silent(gate: &Arc<Semaphore>) -> Self {
+        Self {
+            head: String::new(),
+            steps: Vec::new(),
+        }
+        .gate(gate)
+    }
+
     /// A JSON answer.
     pub(super) fn json(status: &str, headers: &[&str], body: &str) -> Self {
         let mut lines = vec!["content-type: application/json"];

@@ -43,6 +43,10 @@ pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failur
                 session.printer.document(&diff)?;
             } else {
                 session.printer.foreign(&diff.diff)?;
+                if !diff.diff.is_empty() && !diff.diff.ends_with('\n') {
+                    // A patch that ends in the middle of a line is none.
+                    session.printer.line("")?;
+                }
             }
         }
         Job::Cancel(arguments) => {

@@ -1,0 +1,292 @@
+//! The end of a worker: what it left is taken in, and what that means for its job.
+
+use super::{After, Ended, Worker, parse_oid};
+use crate::engine::{Signal, StepFailure, advance, finish};
+use crate::error::{DirectorError, describe};
+use crate::event::{self, ResultRecorded};
+use crate::limits::RETRY;
+use crate::record::{self, ResultRow, put_result};
+use crate::verify::record_missing;
+use skep_db::Tx;
+use skep_harness::RunOutcome;
+use skep_queue::{AttemptEnd, Job, Lease};
+use skep_sandbox::AttemptRepository;
+use skep_stdx::Entropy;
+use skep_types::{AttemptId, AttemptState, FailureClass, JobState, Role};
+use std::path::Path;
+
+impl Worker<'_> {
+    /// Imports the tip, and records result, end of the attempt and next state together.
+    pub(super) async fn take_in(
+        &self,
+        folder: &Path,
+        repository: &AttemptRepository,
+        ended: Ended,
+        proof: String,
+    ) -> Result<After, StepFailure> {
+        let Ended {
+            outcome,
+            refusals,
+            timed_out,
+        } = ended;
+        let failure = if timed_out {
+            Some(FailureClass::Stalled)
+        } else {
+            outcome.failure
+        };
+        let imported = self.import(repository).await?;
+        skep_stdx::crash::point("attempt.imported");
+        let end = End::of(&outcome, failure, imported.as_ref().err());
+        let (contract, claims) = match &outcome.contract {
+            Ok(contract) => (
+                Some(contract.status.as_str()),
+                serde_json::to_string(contract).ok(),
+            ),
+            Err(_) => (None, None),
+        };
+        let error = outcome.contract.as_ref().err().map(|error| describe(error));
+        let row = ResultRow {
+            attempt: self.attempt.clone(),
+            job: self.lease.job.clone(),
+            fence: self.lease.fence,
+            contract_error: error.or_else(|| imported.as_ref().err().cloned()),
+            tip_commit: imported.ok(),
+            contract: claims,
+            report: read_limited(&folder.join("out/review.json"))
+                .and_then(|bytes| String::from_utf8(bytes).ok()),
+            exit_code: outcome.exit.code.map(i64::from),
+            isolation: proof,
+            refusals,
+        };
+        let recorded = ResultRecorded {
+            job: self.lease.job.clone(),
+            attempt: self.attempt.clone(),
+            fence: self.lease.fence,
+            tip_commit: row.tip_commit.clone(),
+            contract_status: contract,
+            exit_code: row.exit_code,
+            refusals,
+        };
+        self.record_end(row, recorded, end).await
+    }
+
+    /// The commit the worker left, in the engine's vault; or why it was not taken.
+    async fn import(
+        &self,
+        repository: &AttemptRepository,
+    ) -> Result<Result<String, String>, DirectorError> {
+        let dispatch = self.dispatch;
+        let incomplete = || DirectorError::incomplete("the record names no base");
+        let base = dispatch.base_commit.as_deref().ok_or_else(incomplete)?;
+        if dispatch.role != Role::Builder {
+            let seen = dispatch.reviewed_commit.as_deref().unwrap_or(base);
+            return Ok(Ok(seen.to_owned()));
+        }
+        let vault = dispatch.vault.as_deref().ok_or_else(incomplete)?;
+        let git = repository.attempt_dir.join("git");
+        let (vault, base) = (Path::new(vault), parse_oid(base)?);
+        let tip = skep_sandbox::import_tip(vault, &git, &repository.branch, &base).await;
+        Ok(tip
+            .map(|tip| tip.to_string())
+            .map_err(|error| describe(&error)))
+    }
+
+    async fn record_end(
+        &self,
+        row: ResultRow,
+        recorded: ResultRecorded,
+        end: End,
+    ) -> Result<After, StepFailure> {
+        let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
+        let delay_ms = self.retry_delay_ms(end);
+        let reason = row.contract_error.clone();
+        self.context
+            .db
+            .write("attempt ended", async move |tx: &mut Tx<'_>| {
+                put_result(tx, &row).await?;
+                event::append(tx, lease.job.as_str(), &recorded).await?;
+                // What answered is the gateway's word, not the worker's.
+                let answered = skep_gateway::attempt_models(tx, &attempt).await?;
+                let attempt_end = AttemptEnd {
+                    state: end.attempt_state(),
+                    failure_class: end.failure(),
+                    model_actual: answered.into_iter().find_map(|model| model.actual),
+                    counts_as_attempt: !matches!(end, End::Parked(_)),
+                };
+                skep_queue::attempt_ended(tx, &lease, &attempt, &attempt_end)
+                    .await
+                    .map_err(|e| DirectorError::outside("record the attempt's end", e))?;
+                let reason = reason.as_deref();
+                match (end, delay_ms) {
+                    (End::Contract, _) => {
+                        advance(tx, &lease, JobState::Verifying, true, None).await
+                    }
+                    (End::Parked(class), _) => {
+                        record::put_reason(tx, &lease.job, BUDGET_USED_UP).await?;
+                        advance(tx, &lease, JobState::WaitingBudget, false, Some(class)).await
+                    }
+                    (End::Failed(class), Some(delay_ms)) => {
+                        back_off(tx, &lease, class, delay_ms, reason.unwrap_or_default()).await
+                    }
+                    (End::Failed(class), None) => {
+                        record_missing(tx, &lease, &attempt, reason).await?;
+                        finish(tx, &lease, JobState::Failed, Some(class), reason).await
+                    }
+                }
+            })
+            .await?;
+        skep_stdx::crash::point("attempt.recorded");
+        Ok(match end {
+            End::Contract => After::Verify,
+            End::Parked(_) | End::Failed(_) => After::Left,
+        })
+    }
+
+    /// When to try again what failed for a passing reason; nothing where a retry cannot help.
+    fn retry_delay_ms(&self, end: End) -> Option<i64> {
+        let job = &self.claim.job;
+        let can_help = matches!(end, End::Failed(class) if class.is_transient());
+        (can_help && job.attempts_used + 1 < job.attempts_max)
+            .then(|| retry_delay_ms(job, &*self.context.entropy))
+    }
+
+    /// The worker was ended by a cancel or a stop; its attempt counts for nothing.
+    pub(super) async fn stopped(&self, how: Signal) -> Result<After, StepFailure> {
+        if how == Signal::Stopping {
+            let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
+            self.context
+                .db
+                .write("attempt interrupted", async move |tx: &mut Tx<'_>| {
+                    let end = AttemptEnd {
+                        state: AttemptState::Lost,
+                        failure_class: None,
+                        model_actual: None,
+                        counts_as_attempt: false,
+                    };
+                    skep_queue::attempt_ended(tx, &lease, &attempt, &end)
+                        .await
+                        .map_err(|e| DirectorError::outside("record the attempt's end", e))?;
+                    advance(tx, &lease, JobState::Queued, false, None).await
+                })
+                .await?;
+        }
+        Ok(After::Left)
+    }
+}
+
+/// Said of a job that waits for money.
+const BUDGET_USED_UP: &str =
+    "the budget is used up; raise it with `skep job retry ID --budget-usd X`";
+
+/// What the end of a worker means for its job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// There is a contract to verify.
+    Contract,
+    /// A budget is used up; the work can go on when it is raised.
+    Parked(FailureClass),
+    /// There is nothing to verify.
+    Failed(FailureClass),
+}
+
+impl End {
+    fn of(
+        outcome: &RunOutcome,
+        failure: Option<FailureClass>,
+        import_error: Option<&String>,
+    ) -> Self {
+        match failure {
+            Some(FailureClass::BudgetExceeded) => Self::Parked(FailureClass::BudgetExceeded),
+            _ if outcome.contract.is_ok() && import_error.is_none() => Self::Contract,
+            _ if outcome.contract.is_ok() => Self::Failed(FailureClass::InvalidOutput),
+            Some(class) => Self::Failed(class),
+            None if outcome.exit.code == Some(0) => Self::Failed(FailureClass::EmptySuccess),
+            None => Self::Failed(FailureClass::WorkerCrash),
+        }
+    }
+
+    const fn attempt_state(self) -> AttemptState {
+        match self {
+            Self::Contract => AttemptState::Succeeded,
+            Self::Parked(_) => AttemptState::Parked,
+            Self::Failed(_) => AttemptState::Failed,
+        }
+    }
+
+    const fn failure(self) -> Option<FailureClass> {
+        match self {
+            Self::Contract => None,
+            Self::Parked(class) | Self::Failed(class) => Some(class),
+        }
+    }
+}
+
+/// Ends an attempt whose step could not be finished.
+pub(crate) async fn end_failed(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    attempt: &AttemptId,
+    class: FailureClass,
+) -> Result<(), DirectorError> {
+    let open = skep_queue::attempts(tx, &lease.job)
+        .await?
+        .iter()
+        .any(|a| a.id == *attempt && !a.state.is_terminal());
+    if !open {
+        return Ok(());
+    }
+    let end = AttemptEnd {
+        state: AttemptState::Failed,
+        failure_class: Some(class),
+        model_actual: None,
+        counts_as_attempt: true,
+    };
+    skep_queue::attempt_ended(tx, lease, attempt, &end)
+        .await
+        .map_err(|e| DirectorError::outside("record the attempt's end", e))
+}
+
+/// How long a job that failed for a passing reason waits.
+pub(crate) fn retry_delay_ms(job: &Job, entropy: &dyn Entropy) -> i64 {
+    let retry = u32::try_from(job.attempts_used).unwrap_or(0);
+    RETRY.delay_ms(retry, entropy)
+}
+
+/// Sets a job aside until its next try.
+pub(crate) async fn back_off(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    class: FailureClass,
+    delay_ms: i64,
+    reason: &str,
+) -> Result<(), DirectorError> {
+    let now = tx.now_ms().await?;
+    record::put_reason(tx, &lease.job, reason).await?;
+    let how = skep_queue::Advance {
+        keep_lease: false,
+        failure: Some(class),
+        run_at_ms: Some(now + delay_ms),
+    };
+    skep_queue::advance(tx, lease, JobState::Backoff, how)
+        .await
+        .map(|_| ())
+        .map_err(|e| DirectorError::outside("set the job aside", e))
+}
+
+/// Reads a file the worker wrote: a plain file, up to the contract's limit and one byte more, so
+/// that the reader sees that it is too large. Never through a link.
+pub(super) fn read_limited(path: &Path) -> Option<Vec<u8>> {
+    use std::io::Read as _;
+    let is_file = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
+    if !is_file {
+        return None;
+    }
+    let mut bytes = Vec::new();
+    let limit = skep_types::contract::CONTRACT_BYTES_MAX as u64 + 1;
+    std::fs::File::open(path)
+        .ok()?
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .ok()?;
+    Some(bytes)
+}

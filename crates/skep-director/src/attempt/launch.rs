@@ -1,0 +1,282 @@
+//! Starting a worker: its repository, its key, its fence, its launch plan.
+
+use super::{Worker, parse_oid};
+use crate::engine::StepFailure;
+use crate::error::DirectorError;
+use crate::event::{self, FenceProved};
+use crate::limits::PREPARE_MS;
+use skep_db::Tx;
+use skep_harness::{HarnessKind, LaunchPlan, RunContext, RunPaths};
+use skep_queue::AttemptStart;
+use skep_sandbox::{
+    AttemptRepository, FencePaths, FenceSpec, FencedCommand, FencedProcess, SandboxError,
+};
+use skep_stdx::Secret;
+use skep_types::{FailureClass, KeyId, Role, Scope};
+use std::path::Path;
+use std::time::Duration;
+
+impl Worker<'_> {
+    /// Makes the attempt's repository and runs the configured preparation in it.
+    pub(super) async fn prepare(
+        &self,
+        folder: &Path,
+        previous: Option<&str>,
+    ) -> Result<AttemptRepository, StepFailure> {
+        let dispatch = self.dispatch;
+        let missing = || DirectorError::incomplete("the dispatch record names no repository");
+        let vault = dispatch.vault.as_deref().ok_or_else(missing)?;
+        let base = dispatch.base_commit.as_deref().ok_or_else(missing)?;
+        let start = dispatch
+            .reviewed_commit
+            .as_deref()
+            .or(previous)
+            .unwrap_or(base);
+        let branch = format!("skep/{}", self.attempt);
+        let repository = AttemptRepository::create(
+            Path::new(vault),
+            &parse_oid(start)?,
+            folder,
+            &branch,
+            self.context.engine.isolation,
+        )
+        .await
+        .map_err(|e| DirectorError::outside("make the attempt's repository", e))?;
+        skep_sandbox::link_caches(&self.context.toolchain_roots(), folder)
+            .map_err(|e| DirectorError::outside("link the toolchain's caches", e))?;
+        if dispatch.role == Role::Builder {
+            for command in &self.context.toolchain.prepare {
+                prepare_step(&folder.join("repo"), command).await?;
+            }
+        }
+        Ok(repository)
+    }
+
+    /// Mints the key, closes the fence and starts the worker in it.
+    pub(super) async fn start(
+        &self,
+        folder: &Path,
+        repository: &AttemptRepository,
+        instruction: String,
+    ) -> Result<(KeyId, FencedProcess, HarnessKind), StepFailure> {
+        let (context, dispatch) = (self.context, self.dispatch);
+        let kind: HarnessKind = dispatch
+            .harness
+            .parse()
+            .map_err(|e| DirectorError::outside("choose the harness", e))?;
+        let scope = Scope::parse(&dispatch.scope)
+            .map_err(|e| DirectorError::outside("read the scope", e))?;
+        let is_builder = dispatch.role == Role::Builder;
+        let writable = if is_builder {
+            repository.writable(&scope)
+        } else {
+            Vec::new()
+        };
+        let spec = FenceSpec {
+            level: context.engine.isolation,
+            attempt_dir: folder.to_owned(),
+            writable,
+            git_writable: is_builder,
+            read_only: context.toolchain_roots(),
+            object_stores: repository.object_stores.clone(),
+            gateway: true,
+            limits: skep_sandbox::ProcessLimits::default(),
+            launcher: context.launcher.clone(),
+        };
+        let (key_id, key) = self.mint().await?;
+        let fence = skep_sandbox::prepare(&spec).await.map_err(fence_failure)?;
+        let url = fence.gateway_url().unwrap_or_default().to_owned();
+        let plan = self.plan(kind, &spec, url, scope, instruction, key)?;
+        write_inputs(&folder.join("in"), &plan).await?;
+        let command = FencedCommand {
+            argv: plan.argv,
+            env: plan.env,
+            cwd: plan.cwd,
+        };
+        let process = fence.start(command).await.map_err(fence_failure)?;
+        self.record_start(process.proof().level.as_str()).await?;
+        Ok((key_id, process, kind))
+    }
+
+    fn plan(
+        &self,
+        kind: HarnessKind,
+        spec: &FenceSpec,
+        gateway_url: String,
+        scope: Scope,
+        instruction: String,
+        key: Secret,
+    ) -> Result<LaunchPlan, DirectorError> {
+        let (context, dispatch) = (self.context, self.dispatch);
+        let paths = spec.paths();
+        let tools = context.toolchain_roots();
+        let facts = dispatch
+            .model
+            .as_ref()
+            .and_then(|model| context.models.get(model));
+        let mut limits = skep_harness::AgentLimits::default();
+        if let Some(facts) = facts {
+            limits.context_tokens = facts.context_tokens;
+            let output = facts
+                .output_tokens_max
+                .and_then(|max| u32::try_from(max).ok());
+            limits.output_tokens_max = output.map_or(limits.output_tokens_max, |max| {
+                max.min(limits.output_tokens_max)
+            });
+        }
+        let run = RunContext {
+            job_id: self.claim.job.id.clone(),
+            attempt_id: self.attempt.clone(),
+            instruction,
+            role: dispatch.role,
+            scope,
+            checks: dispatch.checks.clone(),
+            base_commit: dispatch.base_commit.clone().unwrap_or_default(),
+            model: dispatch.model.clone(),
+            paths: run_paths(&paths),
+            gateway_url,
+            key,
+            agent_binary: spec.launcher_inside(),
+            exec_command: dispatch.command.clone(),
+            identity: skep_harness::GitIdentity {
+                name: format!("{} (skep)", dispatch.worker),
+                email: format!("{}@skep.invalid", self.attempt),
+            },
+            toolchain_path: Vec::new(),
+            toolchain_env: skep_sandbox::toolchain_environment(&tools, &paths),
+            limits,
+        };
+        skep_harness::launch_plan(kind, &run)
+            .map_err(|e| DirectorError::outside("plan the launch", e))
+    }
+
+    async fn mint(&self) -> Result<(KeyId, Secret), DirectorError> {
+        let dispatch = self.dispatch;
+        let lifetime_ms =
+            i64::try_from(self.context.engine.attempt_seconds_max * 1_000).unwrap_or(i64::MAX / 2);
+        let expires_at = self.context.clock.now_ms().saturating_add(lifetime_ms);
+        let new_key = skep_gateway::NewKey {
+            job: Some((self.claim.job.id.clone(), self.claim.fence)),
+            attempt: Some(self.attempt.clone()),
+            project: Some(self.claim.job.project.clone()),
+            worker: Some(dispatch.worker.clone()),
+            models: dispatch.model.clone().into_iter().collect(),
+            tier: dispatch.tier,
+            limit: None,
+            expires_at_ms: Some(expires_at),
+        };
+        let entropy = self.context.entropy.clone();
+        let minted = self
+            .context
+            .db
+            .write("mint key", async move |tx: &mut Tx<'_>| {
+                skep_gateway::mint(tx, &*entropy, &new_key).await
+            })
+            .await;
+        Ok(minted?)
+    }
+
+    pub(super) async fn revoke(&self, key: KeyId) -> Result<(), DirectorError> {
+        let revoked = self
+            .context
+            .db
+            .write("revoke key", async move |tx: &mut Tx<'_>| {
+                skep_gateway::revoke(tx, &key).await
+            })
+            .await;
+        revoked?;
+        Ok(())
+    }
+
+    async fn record_start(&self, level: &'static str) -> Result<(), DirectorError> {
+        let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
+        let start = AttemptStart {
+            harness: self.dispatch.harness.clone(),
+            model_requested: self.dispatch.model.clone(),
+            session_id: None,
+        };
+        self.context
+            .db
+            .write("attempt started", async move |tx: &mut Tx<'_>| {
+                skep_queue::attempt_started(tx, &lease, &attempt, &start)
+                    .await
+                    .map_err(|e| DirectorError::outside("record the attempt's start", e))?;
+                let proved = FenceProved {
+                    job: lease.job.clone(),
+                    attempt: attempt.clone(),
+                    fence: lease.fence,
+                    level,
+                };
+                event::append(tx, lease.job.as_str(), &proved).await
+            })
+            .await
+    }
+}
+
+fn fence_failure(error: SandboxError) -> StepFailure {
+    let class = if error.code() == "isolation_unavailable" {
+        FailureClass::IsolationUnavailable
+    } else {
+        FailureClass::WorkerCrash
+    };
+    StepFailure {
+        class,
+        error: DirectorError::outside("close the fence around the worker", error),
+    }
+}
+
+fn run_paths(paths: &FencePaths) -> RunPaths {
+    RunPaths {
+        repo: paths.repo.clone(),
+        home: paths.home.clone(),
+        tmp: paths.tmp.clone(),
+        target: paths.target.clone(),
+        input: paths.input.clone(),
+        output: paths.output.clone(),
+    }
+}
+
+async fn write_inputs(folder: &Path, plan: &LaunchPlan) -> Result<(), DirectorError> {
+    for (name, bytes) in &plan.input_files {
+        tokio::fs::write(folder.join(name), bytes)
+            .await
+            .map_err(|e| DirectorError::outside("write the worker's input files", e))?;
+    }
+    Ok(())
+}
+
+/// Runs one `prepare` command in the fresh repository, before any agent has touched it.
+async fn prepare_step(repo: &Path, command: &str) -> Result<(), StepFailure> {
+    let mut process = tokio::process::Command::new("/bin/sh");
+    process
+        .arg("-c")
+        .arg(command)
+        .current_dir(repo)
+        .stdin(std::process::Stdio::null())
+        .kill_on_drop(true);
+    let output = tokio::time::timeout(Duration::from_millis(PREPARE_MS), process.output()).await;
+    let failed = |message: String| StepFailure {
+        class: FailureClass::ToolFailure,
+        error: DirectorError::conflict(
+            "prepare_failed",
+            message,
+            "run the command by hand in a fresh clone",
+        ),
+    };
+    match output {
+        Err(_) => Err(failed(format!(
+            "`{command}` took longer than {} s",
+            PREPARE_MS / 1000
+        ))),
+        Ok(Err(error)) => Err(failed(format!("`{command}` did not start: {error}"))),
+        Ok(Ok(output)) if !output.status.success() => {
+            let text = String::from_utf8_lossy(&output.stderr);
+            let last = text.lines().next_back().unwrap_or_default();
+            Err(failed(format!(
+                "`{command}` ended with {}: {last}",
+                output.status
+            )))
+        }
+        Ok(Ok(_)) => Ok(()),
+    }
+}
