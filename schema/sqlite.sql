@@ -25,6 +25,76 @@ CREATE TABLE authority (
     holder TEXT
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE budget (
+    id TEXT NOT NULL PRIMARY KEY,
+    name TEXT NOT NULL,
+    scope TEXT NOT NULL,
+    limit_micro_usd INTEGER NOT NULL CHECK (limit_micro_usd >= 0),
+    configured_micro_usd INTEGER,
+    period TEXT NOT NULL,
+    on_exhaust TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    retired_at INTEGER,
+    UNIQUE (name, scope, period)
+) STRICT;
+
+CREATE INDEX budget_in_force ON budget (scope) WHERE retired_at IS NULL;
+
+CREATE TABLE budget_window (
+    budget_id TEXT NOT NULL REFERENCES budget (id),
+    subject TEXT NOT NULL,
+    window_start INTEGER NOT NULL,
+    spent_micro_usd INTEGER NOT NULL CHECK (spent_micro_usd >= 0),
+    reserved_micro_usd INTEGER NOT NULL CHECK (reserved_micro_usd >= 0),
+    unconfirmed_micro_usd INTEGER NOT NULL CHECK (unconfirmed_micro_usd >= 0),
+    PRIMARY KEY (budget_id, subject, window_start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE check_run (
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    place INTEGER NOT NULL,
+    purpose TEXT NOT NULL,
+    commit_oid TEXT NOT NULL,
+    command TEXT NOT NULL,
+    exit_code INTEGER,
+    duration_ms INTEGER NOT NULL,
+    log TEXT NOT NULL,
+    PRIMARY KEY (job_id, fence, purpose, place)
+) STRICT;
+
+CREATE TABLE delivery (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    state TEXT NOT NULL,
+    place TEXT
+) STRICT;
+
+CREATE INDEX delivery_open ON delivery (job_id) WHERE state IN ('pending', 'delivering');
+
+CREATE TABLE dispatch (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    instruction TEXT NOT NULL,
+    repo TEXT,
+    vault TEXT,
+    base_commit TEXT,
+    target_branch TEXT,
+    scope TEXT NOT NULL,
+    role TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    harness TEXT NOT NULL,
+    model TEXT,
+    command TEXT NOT NULL,
+    checks TEXT NOT NULL,
+    gate TEXT NOT NULL,
+    budget_micro_usd INTEGER,
+    waivers TEXT NOT NULL,
+    reviewer TEXT,
+    reviews TEXT,
+    reviewed_commit TEXT,
+    rework_rounds_max INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
     id TEXT NOT NULL UNIQUE,
@@ -89,6 +159,21 @@ CREATE TABLE job_key (
     PRIMARY KEY (owner, idempotency_key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE job_reason (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    reason TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE landing (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    state TEXT NOT NULL,
+    target TEXT NOT NULL,
+    old_commit TEXT,
+    commit_oid TEXT,
+    read_back_at INTEGER,
+    reason TEXT
+) STRICT;
+
 CREATE TABLE ledger_chain (
     seq INTEGER PRIMARY KEY,
     event_id INTEGER NOT NULL UNIQUE,
@@ -128,9 +213,116 @@ CREATE TABLE ledger_head (
     signature BLOB
 ) STRICT;
 
+CREATE TABLE model_call (
+    id TEXT NOT NULL PRIMARY KEY,
+    key_id TEXT NOT NULL REFERENCES virtual_key (id),
+    job_id TEXT,
+    attempt_id TEXT,
+    fence INTEGER,
+    project TEXT,
+    worker TEXT,
+    tier TEXT NOT NULL,
+    provider TEXT NOT NULL,
+    model_requested TEXT NOT NULL,
+    model_upstream TEXT NOT NULL,
+    model_actual TEXT,
+    price_book TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (state IN ('reserved', 'settled', 'unconfirmed', 'released')),
+    reserved_micro_usd INTEGER NOT NULL,
+    cost_micro_usd INTEGER NOT NULL,
+    input_tokens INTEGER NOT NULL,
+    cache_read_tokens INTEGER NOT NULL,
+    cache_write_tokens INTEGER NOT NULL,
+    cache_write_1h_tokens INTEGER NOT NULL,
+    output_tokens INTEGER NOT NULL,
+    http_status INTEGER,
+    request_sha256 BLOB NOT NULL,
+    request_bytes INTEGER NOT NULL,
+    holder TEXT NOT NULL,
+    deadline_at INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    ended_at INTEGER
+) STRICT;
+
+CREATE INDEX model_call_of_attempt ON model_call (attempt_id) WHERE attempt_id IS NOT NULL;
+
+CREATE INDEX model_call_of_job ON model_call (job_id) WHERE job_id IS NOT NULL;
+
+CREATE INDEX model_call_of_key ON model_call (key_id);
+
+CREATE INDEX model_call_under_way ON model_call (id) WHERE state = 'reserved';
+
+CREATE TABLE reservation (
+    call_id TEXT NOT NULL REFERENCES model_call (id),
+    budget_id TEXT NOT NULL,
+    subject TEXT NOT NULL,
+    window_start INTEGER NOT NULL,
+    amount_micro_usd INTEGER NOT NULL,
+    PRIMARY KEY (call_id, budget_id),
+    FOREIGN KEY (budget_id, subject, window_start)
+        REFERENCES budget_window (budget_id, subject, window_start)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE result (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    tip_commit TEXT,
+    contract TEXT,
+    contract_error TEXT,
+    report TEXT,
+    exit_code INTEGER,
+    isolation TEXT NOT NULL,
+    refusals INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX result_by_job ON result (job_id, fence);
+
+CREATE TABLE review (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    parent_id TEXT NOT NULL,
+    commit_oid TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    model TEXT,
+    verdict TEXT,
+    report TEXT
+) STRICT;
+
+CREATE INDEX review_by_parent ON review (parent_id);
+
 CREATE TABLE schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));
+
+CREATE TABLE verdict (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    result TEXT NOT NULL,
+    commit_oid TEXT,
+    findings TEXT NOT NULL,
+    found_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX verdict_by_job ON verdict (job_id, fence);
+
+CREATE TABLE virtual_key (
+    id TEXT NOT NULL PRIMARY KEY,
+    secret_sha256 BLOB NOT NULL UNIQUE,
+    job_id TEXT,
+    attempt_id TEXT,
+    fence INTEGER,
+    project TEXT,
+    worker TEXT,
+    models TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    revoked_at INTEGER,
+    CHECK ((job_id IS NULL) = (fence IS NULL))
+) STRICT;
+
+CREATE INDEX virtual_key_of_job ON virtual_key (job_id) WHERE job_id IS NOT NULL;
 
 CREATE VIEW job_all AS
     SELECT number, id, kind, purpose, owner, project, tier, priority, state, run_at_ms,

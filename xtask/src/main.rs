@@ -8,6 +8,7 @@ mod bench;
 mod machine;
 mod options;
 mod process;
+mod real;
 mod report;
 mod stopwatch;
 mod test;
@@ -40,6 +41,12 @@ const COMMANDS: &[Command] = &[
         about: "everything a change has to pass, with its own PostgreSQL",
         words: 0,
         run: test::run,
+    },
+    Command {
+        name: "real",
+        about: "the main job on a real crate and a real Python package; --quick: the crate",
+        words: 0,
+        run: real::run,
     },
     Command {
         name: "bench",

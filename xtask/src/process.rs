@@ -3,6 +3,7 @@
 
 use crate::report::say;
 use anyhow::{Context as _, Result, bail};
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 /// Runs the command with its output on stderr and says whether it succeeded.
@@ -44,13 +45,15 @@ pub(crate) fn works(program: &str, arguments: &[&str]) -> bool {
         .is_ok_and(|status| status.success())
 }
 
-/// The command as a line for people: its own environment first, no quoting.
+/// The command as a line for people: its own environment first, no quoting, `cargo` by its name.
 fn shown(command: &Command) -> String {
     let environment = command.get_envs().filter_map(|(name, value)| {
         let value = value?.to_string_lossy();
         Some(format!("{}={value}", name.to_string_lossy()))
     });
-    let words = std::iter::once(command.get_program())
+    let program = Path::new(command.get_program());
+    let cargo = program.file_name().filter(|name| *name == "cargo");
+    let words = std::iter::once(cargo.unwrap_or(program.as_os_str()))
         .chain(command.get_args())
         .map(|word| word.to_string_lossy().into_owned());
     environment.chain(words).collect::<Vec<_>>().join(" ")

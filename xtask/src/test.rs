@@ -20,7 +20,7 @@ use crate::tidy;
 use anyhow::Result;
 use std::process::Command;
 
-const FORMAT: &[&str] = &["fmt", "--all", "--check"];
+const FORMAT: &[&str] = &["fmt", "--all", "--", "--check", "--files-with-diff"];
 const CLIPPY: &[&str] = &[
     "clippy",
     "--workspace",

@@ -3,7 +3,8 @@
 //! Reads what the server of the same version writes: `id`, `event` and one `data` line; comments
 //! keep the connection alive. The format is the WHATWG HTML standard's, section 9.2.
 
-use crate::client::{ClientError, within};
+use crate::client::within;
+use crate::client_error::ClientError;
 use crate::document::EventView;
 use crate::limits;
 use bytes::Buf as _;

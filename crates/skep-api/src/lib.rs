@@ -5,6 +5,7 @@
 //! `docs/reference/` for the documents by example.
 
 pub mod client;
+mod client_error;
 pub mod describe;
 pub mod document;
 mod document_schema;
@@ -14,7 +15,8 @@ pub mod limits;
 pub mod openapi;
 pub mod route;
 
-pub use client::{Client, ClientError, JobListQuery};
+pub use client::{Client, JobListQuery};
+pub use client_error::ClientError;
 pub use document::*;
 pub use event_stream::EventStream;
 pub use installation::*;

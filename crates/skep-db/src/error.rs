@@ -85,6 +85,9 @@ impl DbError {
     }
 }
 
+/// Why a closure that ends well after a refused statement is not committed.
+pub(crate) const FAILED_STATEMENT: &str = "it went on after a statement that failed";
+
 fn shorten(sql: &str) -> String {
     let one_line = sql.split_whitespace().collect::<Vec<_>>().join(" ");
     match one_line.char_indices().nth(120) {

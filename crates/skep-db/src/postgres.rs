@@ -5,6 +5,7 @@
 //! again after a serialization failure, a deadlock, or a connection that broke before its commit.
 
 use crate::database::Topics;
+use crate::error::FAILED_STATEMENT;
 use crate::limits::{
     POSTGRES_CONNECT_MS, POSTGRES_CONNECTIONS_MAX, TRANSACTION_TRIES_MAX, WAITING_OPERATIONS_MAX,
 };
@@ -20,9 +21,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use tokio_postgres::NoTls;
 use tokio_postgres::error::SqlState;
 use tokio_postgres::types::{IsNull, ToSql, Type, private::BytesMut};
+use tokio_postgres::{IsolationLevel, NoTls};
 
 type Job = Box<dyn FnOnce(Rc<Shared>) -> Pin<Box<dyn Future<Output = ()>>> + Send>;
 
@@ -153,76 +154,135 @@ where
     F: AsyncFn(&mut Tx<'_>) -> Result<T, E>,
     E: From<DbError>,
 {
-    for _ in 0..TRANSACTION_TRIES_MAX {
-        let mut client = shared.pool.get().await.map_err(unavailable)?;
-        let begun = client
-            .build_transaction()
-            .read_only(read_only)
-            .start()
-            .await;
-        let Ok(transaction) = begun else { continue };
-        let failure = std::cell::RefCell::new(None);
-        let mut tx = Tx {
-            connection: TxConnection::Postgres(PgTx {
-                transaction: &transaction,
-                rewriter: &shared.rewriter,
-                failure: &failure,
-            }),
-            clock: shared.clock.as_ref(),
-            now_ms: None,
-            wakes: Vec::new(),
-        };
-        let outcome = closure(&mut tx).await;
-        let wakes = std::mem::take(&mut tx.wakes);
-        drop(tx);
-        // The engine's own verdict decides about a new try, whatever the closure made of it.
-        if failure.take().is_some_and(|again| again) {
-            drop(transaction.rollback().await);
-            continue;
+    let mut last = None;
+    for again in 0..TRANSACTION_TRIES_MAX {
+        if again > 0 {
+            // Whoever was in the way gets a moment to finish: 1 ms, 2 ms, 4 ms…
+            tokio::time::sleep(Duration::from_millis(1 << again)).await;
         }
-        let value = match outcome {
-            Ok(value) => value,
+        let mut client = shared.pool.get().await.map_err(unavailable)?;
+        let transaction = match begin(&mut client, read_only).await {
+            Ok(transaction) => transaction,
             Err(error) => {
-                drop(transaction.rollback().await);
-                return Err(error);
+                last = Some(error);
+                continue;
             }
         };
-        match transaction.commit().await {
-            Ok(()) => {
-                shared.topics.wake(&wakes);
-                return Ok(value);
-            }
-            Err(error) if is_conflict(&error) => {}
-            Err(error) if error.as_db_error().is_some() => {
-                let reason = error.to_string();
-                return Err(DbError::NotCommitted {
-                    operation: name,
-                    reason,
-                }
-                .into());
-            }
-            Err(error) => {
-                let source = Box::new(error);
-                return Err(DbError::CommitUnknown {
-                    operation: name,
-                    source,
-                }
-                .into());
-            }
+        match attempt(shared, name, closure, transaction).await {
+            Attempt::Ended(outcome) => return outcome,
+            Attempt::Again => {}
         }
     }
-    Err(DbError::Conflict {
-        operation: name,
-        tries: TRANSACTION_TRIES_MAX,
+    Err(match last {
+        Some(error) => unavailable(error),
+        None => DbError::Conflict {
+            operation: name,
+            tries: TRANSACTION_TRIES_MAX,
+        },
     }
     .into())
+}
+
+/// A reader sees one snapshot for its whole closure; writers lock what they decide about.
+async fn begin(
+    client: &mut deadpool_postgres::Client,
+    read_only: bool,
+) -> Result<deadpool_postgres::Transaction<'_>, tokio_postgres::Error> {
+    let level = if read_only {
+        IsolationLevel::RepeatableRead
+    } else {
+        IsolationLevel::ReadCommitted
+    };
+    client
+        .build_transaction()
+        .read_only(read_only)
+        .isolation_level(level)
+        .start()
+        .await
+}
+
+/// How one run of a closure ended.
+enum Attempt<T, E> {
+    Ended(Result<T, E>),
+    /// The engine asks for another run.
+    Again,
+}
+
+async fn attempt<T, E, F>(
+    shared: &Shared,
+    name: &'static str,
+    closure: &F,
+    transaction: deadpool_postgres::Transaction<'_>,
+) -> Attempt<T, E>
+where
+    F: AsyncFn(&mut Tx<'_>) -> Result<T, E>,
+    E: From<DbError>,
+{
+    let again = std::cell::Cell::new(false);
+    let mut tx = Tx {
+        connection: TxConnection::Postgres(PgTx {
+            transaction: &transaction,
+            rewriter: &shared.rewriter,
+            again: &again,
+        }),
+        clock: shared.clock.as_ref(),
+        now_ms: None,
+        wakes: Vec::new(),
+        failed: false,
+    };
+    let outcome = closure(&mut tx).await;
+    let (wakes, failed) = (std::mem::take(&mut tx.wakes), tx.failed);
+    drop(tx);
+    // The engine's own word decides about another run, whatever the closure made of it.
+    if again.get() {
+        drop(transaction.rollback().await);
+        return Attempt::Again;
+    }
+    let value = match outcome {
+        Ok(value) if !failed => value,
+        Ok(_) => {
+            drop(transaction.rollback().await);
+            let error = DbError::BadClosure {
+                operation: name,
+                reason: FAILED_STATEMENT,
+            };
+            return Attempt::Ended(Err(error.into()));
+        }
+        Err(error) => {
+            drop(transaction.rollback().await);
+            return Attempt::Ended(Err(error));
+        }
+    };
+    match transaction.commit().await {
+        Ok(()) => {
+            shared.topics.wake(&wakes);
+            Attempt::Ended(Ok(value))
+        }
+        Err(error) if is_conflict(&error) => Attempt::Again,
+        Err(error) if error.as_db_error().is_some() => {
+            let reason = error.to_string();
+            Attempt::Ended(Err(DbError::NotCommitted {
+                operation: name,
+                reason,
+            }
+            .into()))
+        }
+        Err(error) => {
+            let source = Box::new(error);
+            Attempt::Ended(Err(DbError::CommitUnknown {
+                operation: name,
+                source,
+            }
+            .into()))
+        }
+    }
 }
 
 /// One PostgreSQL transaction, and whether the engine has said that it must be run again.
 pub(crate) struct PgTx<'c> {
     transaction: &'c deadpool_postgres::Transaction<'c>,
     rewriter: &'c Rewriter,
-    failure: &'c std::cell::RefCell<Option<bool>>,
+    again: &'c std::cell::Cell<bool>,
 }
 
 impl PgTx<'_> {
@@ -288,7 +348,7 @@ impl PgTx<'_> {
 
     fn statement_error(&self, sql: &str, error: tokio_postgres::Error) -> DbError {
         if is_conflict(&error) || error.is_closed() {
-            self.failure.replace(Some(true));
+            self.again.set(true);
         }
         if let Some(db_error) = error.as_db_error()
             && db_error.code().code().starts_with("23")

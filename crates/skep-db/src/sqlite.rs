@@ -5,6 +5,7 @@
 //! operations. The file is never opened by ordinary file calls while it is live.
 
 use crate::database::Topics;
+use crate::error::FAILED_STATEMENT;
 use crate::limits::{
     COMMIT_OPERATIONS_MAX, SQLITE_BUSY_MS, SQLITE_READERS, WAITING_OPERATIONS_MAX,
 };
@@ -104,6 +105,12 @@ pub(crate) fn execute(
     Ok(changed as u64)
 }
 
+pub(crate) fn batch(connection: &Connection, sql: &str) -> Result<(), DbError> {
+    connection
+        .execute_batch(sql)
+        .map_err(|e| DbError::statement(sql, e))
+}
+
 pub(crate) fn query(
     connection: &Connection,
     sql: &str,
@@ -112,10 +119,7 @@ pub(crate) fn query(
     let mut statement = connection
         .prepare_cached(sql)
         .map_err(|e| DbError::statement(sql, e))?;
-    let columns: Arc<[String]> = statement
-        .column_names()
-        .map(str::to_owned)
-        .collect();
+    let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
     let mut rows = statement
         .query(rusqlite::params_from_iter(params))
         .map_err(|e| statement_error(sql, e))?;
@@ -172,6 +176,10 @@ where
             |_| bad("it panicked"),
             |polled| polled.unwrap_or_else(|| bad("it awaited something else")),
         );
+        let outcome = match outcome {
+            Ok(_) if tx.failed => bad(FAILED_STATEMENT),
+            outcome => outcome,
+        };
         let committed = outcome.is_ok();
         self.outcome = Some(outcome);
         committed
@@ -317,6 +325,7 @@ impl Writer {
             clock: self.clock.as_ref(),
             now_ms: None,
             wakes: Vec::new(),
+            failed: false,
         }
     }
 }
@@ -336,6 +345,7 @@ fn run_reader(
                 clock,
                 now_ms: None,
                 wakes: Vec::new(),
+                failed: false,
             };
             operation.run(&mut tx);
             statement(connection, "COMMIT").err()

@@ -5,12 +5,16 @@ use crate::value::{Row, Value};
 use crate::{DbError, postgres, sqlite};
 use skep_stdx::SharedClock;
 
-/// A transaction under way. It ends with its closure: `Ok` commits, `Err` leaves no trace.
+/// A transaction under way. It ends with its closure: `Ok` commits, `Err` leaves no trace. `Ok`
+/// after a statement that failed is an error too: what was asked for did not all happen.
 pub struct Tx<'c> {
     pub(crate) connection: Connection<'c>,
     pub(crate) clock: Option<&'c SharedClock>,
     pub(crate) now_ms: Option<i64>,
     pub(crate) wakes: Vec<&'static str>,
+    /// Whether a statement was refused. PostgreSQL has given the transaction up by then, so on
+    /// neither engine can a closure go on as if nothing had happened.
+    pub(crate) failed: bool,
 }
 
 pub(crate) enum Connection<'c> {
@@ -47,19 +51,23 @@ impl Tx<'_> {
 
     /// Runs a statement; the answer is the number of rows it changed.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        match &self.connection {
+        let answer = match &self.connection {
             Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
             Connection::Postgres(tx) => tx.execute(sql, params).await,
-        }
+        };
+        self.failed |= answer.is_err();
+        answer
     }
 
     /// Runs a query; the answer is all of its rows, so every query carries a LIMIT of its own
     /// or reads what is bounded.
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
-        match &self.connection {
+        let answer = match &self.connection {
             Connection::Sqlite(connection) => sqlite::query(connection, sql, params),
             Connection::Postgres(tx) => tx.query(sql, params).await,
-        }
+        };
+        self.failed |= answer.is_err();
+        answer
     }
 
     /// Runs a query of at most one row.
@@ -79,12 +87,12 @@ impl Tx<'_> {
 
     /// Runs several statements without parameters, as a migration does.
     pub async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
-        match &self.connection {
-            Connection::Sqlite(connection) => connection
-                .execute_batch(sql)
-                .map_err(|e| DbError::statement(sql, e)),
+        let answer = match &self.connection {
+            Connection::Sqlite(connection) => sqlite::batch(connection, sql),
             Connection::Postgres(tx) => tx.batch(sql).await,
-        }
+        };
+        self.failed |= answer.is_err();
+        answer
     }
 
     /// Wakes whoever listens to `topic`, after the commit and only then.

@@ -21,10 +21,14 @@ use skep_db::{DbError, Tx};
 use skep_harness::{HarnessKind, ProcessExit, RunOutcome};
 use skep_queue::{Claim, Lease};
 use skep_sandbox::{FencedProcess, Oid};
+use skep_stdx::Redactor;
 use skep_types::AttemptId;
 use std::path::Path;
 use std::time::Duration;
 use tokio::sync::watch;
+
+/// The signal that ends a worker at its limit: SIGKILL.
+const KILLED: i32 = 9;
 
 /// What follows an attempt under the same claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -91,12 +95,12 @@ async fn run_in(
     let repository = worker.prepare(folder, previous.as_deref()).await?;
     skep_stdx::crash::point("attempt.prepared");
     let instruction = prompt::instruction(context, &dispatch, verdicts.last()).await?;
-    let (key, mut process, kind) = worker.start(folder, &repository, instruction).await?;
+    let (key, mut process, kind, redactor) = worker.start(folder, &repository, instruction).await?;
     skep_stdx::crash::point("attempt.started");
     let serving = process
         .gateway_listener()
         .map(|listener| (context.serve_gateway)(listener));
-    let watched = worker.watch(&mut process, kind, signal).await;
+    let watched = worker.watch(&mut process, kind, &redactor, signal).await;
     let killed = process.kill().await;
     if let Some(serving) = serving {
         serving.abort();
@@ -105,7 +109,9 @@ async fn run_in(
     killed.map_err(|e| DirectorError::outside("end the worker's processes", e))?;
     match watched? {
         Watched::Ended(outcome, proof) => {
-            worker.take_in(folder, &repository, *outcome, proof).await
+            worker
+                .take_in(folder, &repository, *outcome, proof, &redactor)
+                .await
         }
         Watched::Stopped(how) => worker.stopped(how).await,
     }
@@ -139,6 +145,7 @@ impl Worker<'_> {
         &self,
         process: &mut FencedProcess,
         kind: HarnessKind,
+        redactor: &Redactor,
         mut signal: watch::Receiver<Signal>,
     ) -> Result<Watched, StepFailure> {
         let context = self.context;
@@ -150,10 +157,19 @@ impl Worker<'_> {
             .join(format!("{}.log", self.attempt));
         let mut observer = Observer::new(context, self.lease, self.attempt, kind);
         let limit = Duration::from_secs(context.engine.attempt_seconds_max);
-        let finished = {
-            let output = log::capture(process, &log, LOG_BYTES_MAX, |line| observer.line(line));
+        let ended = {
+            // A worker may close its output and go on; its end is the end, or its limit is.
+            let end = async {
+                log::capture(process, &log, LOG_BYTES_MAX, redactor, |line| {
+                    observer.line(line);
+                })
+                .await
+                .map_err(|e| DirectorError::outside("keep the worker's output", e))?;
+                let exit = process.wait().await;
+                exit.map_err(|e| DirectorError::outside("wait for the worker", e))
+            };
             tokio::select! {
-                written = output => { written.map_err(|e| DirectorError::outside("keep the worker's output", e))?; Some(()) }
+                exit = end => Some(exit?),
                 () = tokio::time::sleep(limit) => None,
                 changed = signal.wait_for(|s| *s != Signal::Go) => {
                     let how = changed.map_or(Signal::Stopping, |s| *s);
@@ -161,47 +177,25 @@ impl Worker<'_> {
                 }
             }
         };
-        let exit = if finished.is_some() {
-            let exit = tokio::time::timeout(Duration::from_secs(10), process.wait()).await;
-            match exit {
-                Ok(exit) => exit.map_err(|e| DirectorError::outside("wait for the worker", e))?,
-                // Its output has ended and it has not: what is left of it is killed.
-                Err(_) => skep_sandbox::ExitStatus {
-                    code: None,
-                    signal: Some(9),
-                },
-            }
-        } else {
-            skep_sandbox::ExitStatus {
-                code: None,
-                signal: Some(9),
-            }
-        };
         process
             .kill()
             .await
             .map_err(|e| DirectorError::outside("end the worker's processes", e))?;
-        let contract = read_limited(
-            &self
-                .context
-                .home
-                .attempts()
-                .join(self.attempt.as_str())
-                .join("out/contract.json"),
-        );
+        let folder = context.home.attempts().join(self.attempt.as_str());
+        let contract = read_limited(&folder.join("out/contract.json"), redactor);
         let events = observer.finish().await;
         let refusals = i64::try_from(events.iter().filter(|e| observe::is_refusal(e)).count())
             .unwrap_or(i64::MAX);
         let exit = ProcessExit {
-            code: exit.code,
-            signal: exit.signal,
+            code: ended.and_then(|exit| exit.code),
+            signal: ended.map_or(Some(KILLED), |exit| exit.signal),
         };
         let outcome = skep_harness::outcome(exit, &events, contract.as_deref());
         Ok(Watched::Ended(
             Box::new(Ended {
                 outcome,
                 refusals,
-                timed_out: finished.is_none(),
+                timed_out: ended.is_none(),
             }),
             proof,
         ))

@@ -9,14 +9,17 @@ mod counts;
 pub(crate) use counts::TestCounts;
 
 use crate::director::Context;
+use crate::engine::Signal;
 use crate::error::DirectorError;
 use crate::home;
 use crate::limits::CHECK_LOG_BYTES_MAX;
 use crate::log::capture;
 use skep_sandbox::{ExitStatus, FencePaths, FenceSpec, FencedCommand, FencedProcess, Git};
-use skep_stdx::Stopwatch;
+use skep_stdx::{Redactor, Stopwatch};
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// What became of one check.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +64,8 @@ pub(crate) struct CheckPlan<'a> {
     pub(crate) log_prefix: String,
     /// Whether to prove that the runner reports failure.
     pub(crate) canaries: bool,
+    /// Anything but [`Signal::Go`] ends the check under way and all that would follow.
+    pub(crate) signal: watch::Receiver<Signal>,
 }
 
 /// Runs every check of `plan`, one after another.
@@ -90,7 +95,11 @@ async fn run_check(
     let log = plan.logs.join(format!("{}-{index}.log", plan.log_prefix));
     let limit = Duration::from_secs(context.engine.check_seconds_max);
     let watch = Stopwatch::start();
-    let exit_code = run_once(context, place, command, &log, limit).await?;
+    let once = async |log: &Path| {
+        let signal = plan.signal.clone();
+        run_once(context, place, command, log, limit, signal).await
+    };
+    let exit_code = once(&log).await?;
     let duration_ms = watch.elapsed_ms();
     let output = crate::log::tail(&log, usize::MAX).unwrap_or_default();
     let counts = counts::test_counts(&output);
@@ -112,7 +121,7 @@ async fn run_check(
                 let log = plan
                     .logs
                     .join(format!("{}-{index}-canary.log", plan.log_prefix));
-                match run_once(context, place, command, &log, limit).await? {
+                match once(&log).await? {
                     Some(0) => RunnerAlive::Blind,
                     _ => RunnerAlive::Proved,
                 }
@@ -145,7 +154,11 @@ async fn check_out(
     let failed = |e| DirectorError::outside("check out the commit to be checked", e);
     let layout = FencePaths::on_host(place);
     for folder in layout.all() {
-        std::fs::create_dir_all(folder)
+        // Nobody else may look in: the fence refuses a folder that is open to other users.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
             .map_err(|e| DirectorError::outside("make room for a check", e))?;
     }
     skep_sandbox::link_caches(roots, place)
@@ -162,29 +175,57 @@ async fn check_out(
         .await
         .map_err(failed)?;
     for path in plan.guarded {
-        restore(&base.join(path), &repo.join(path))
+        restore(&base, &repo, Path::new(path))
             .map_err(|e| DirectorError::outside("restore a guarded file from base", e))?;
     }
     remove(&base).await?;
     Ok(repo)
 }
 
-/// Makes `to` what `from` is: a file, a link, or nothing.
-fn restore(from: &Path, to: &Path) -> std::io::Result<()> {
-    match std::fs::remove_file(to) {
-        Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let Ok(kind) = std::fs::symlink_metadata(from) else {
-        return Ok(());
+/// Makes the file at `path` below `repo` what it is below `base`: a file, a link, or nothing.
+fn restore(base: &Path, repo: &Path, path: &Path) -> std::io::Result<()> {
+    let (from, to) = (base.join(path), repo.join(path));
+    let Ok(kind) = std::fs::symlink_metadata(&from) else {
+        let folders = path.ancestors().skip(1);
+        let is_there = folders
+            .into_iter()
+            .all(|folder| is_folder(&repo.join(folder)));
+        return if is_there { clear(&to) } else { Ok(()) };
     };
-    if let Some(parent) = to.parent() {
-        std::fs::create_dir_all(parent)?;
-    }
+    make_way(repo, path)?;
     if kind.is_symlink() {
         std::os::unix::fs::symlink(std::fs::read_link(from)?, to)
     } else {
-        std::fs::copy(from, to).map(|_| ())
+        std::fs::copy(from, to).map(drop)
+    }
+}
+
+/// Makes room for a file at `path` below `repo`: the folders it needs, and nothing where it goes.
+/// A link in the way is removed and never followed: it may lead out of the repository.
+fn make_way(repo: &Path, path: &Path) -> std::io::Result<()> {
+    let mut folder = repo.to_owned();
+    for part in path.parent().into_iter().flatten() {
+        folder.push(part);
+        if !is_folder(&folder) {
+            clear(&folder)?;
+            std::fs::create_dir(&folder)?;
+        }
+    }
+    clear(&repo.join(path))
+}
+
+/// Whether `path` is a folder, not a link to one.
+fn is_folder(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Removes whatever is at `path`; a link itself, not what it leads to.
+fn clear(path: &Path) -> std::io::Result<()> {
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error),
+        Ok(found) if found.is_dir() => std::fs::remove_dir_all(path),
+        Ok(_) => std::fs::remove_file(path),
     }
 }
 
@@ -201,21 +242,10 @@ async fn list_files(plan: &CheckPlan<'_>) -> Result<Vec<String>, DirectorError> 
 }
 
 fn write_canary(repo: &Path, canary: &canary::Canary) -> Result<(), DirectorError> {
-    let failed = |e| DirectorError::outside("place the canary", e);
-    let path = repo.join(&canary.path);
-    // The folder may be a link that the commit brought; the canary must not follow it out.
-    let folder = path.parent().unwrap_or(repo);
-    std::fs::create_dir_all(folder).map_err(failed)?;
-    let inside = folder.canonicalize().map_err(failed)?;
-    if !inside.starts_with(repo.canonicalize().map_err(failed)?) {
-        return Err(failed(std::io::Error::other(
-            "the test folder is a link out of the repository",
-        )));
-    }
-    if path.symlink_metadata().is_ok() {
-        std::fs::remove_file(&path).map_err(failed)?;
-    }
-    std::fs::write(&path, canary.content).map_err(failed)
+    // The check has run in this checkout and may have put anything there.
+    make_way(repo, Path::new(&canary.path))
+        .and_then(|()| std::fs::write(repo.join(&canary.path), canary.content))
+        .map_err(|e| DirectorError::outside("place the canary", e))
 }
 
 async fn run_once(
@@ -224,6 +254,7 @@ async fn run_once(
     command: &str,
     log: &Path,
     limit: Duration,
+    mut signal: watch::Receiver<Signal>,
 ) -> Result<Option<i64>, DirectorError> {
     let spec = FenceSpec {
         level: context.engine.isolation,
@@ -247,27 +278,43 @@ async fn run_once(
     let mut process: FencedProcess = skep_sandbox::start(&spec, command)
         .await
         .map_err(|e| DirectorError::outside("start a check", e))?;
-    let output = capture(&mut process, log, CHECK_LOG_BYTES_MAX, |_| {});
-    let finished = tokio::time::timeout(limit, output).await;
-    let ended = match finished {
-        Ok(written) => {
-            written.map_err(|e| DirectorError::outside("keep a check's output", e))?;
-            process.wait().await.map(Some)
+    let ended = {
+        // A check may close its output and go on; the limit is for all of it.
+        let end = async {
+            capture(
+                &mut process,
+                log,
+                CHECK_LOG_BYTES_MAX,
+                &Redactor::default(),
+                |_| {},
+            )
+            .await
+            .map_err(|e| DirectorError::outside("keep a check's output", e))?;
+            let exit = process.wait().await;
+            exit.map_err(|e| DirectorError::outside("wait for a check", e))
+        };
+        tokio::select! {
+            exit = end => exit.map(Some),
+            () = tokio::time::sleep(limit) => Ok(None),
+            _ = signal.wait_for(|s| *s != Signal::Go) => Err(interrupted()),
         }
-        Err(_) => Ok(None),
     };
     process
         .kill()
         .await
         .map_err(|e| DirectorError::outside("end a check's processes", e))?;
-    let ended: Option<ExitStatus> =
-        ended.map_err(|e| DirectorError::outside("wait for a check", e))?;
+    let ended: Option<ExitStatus> = ended?;
     // A check that was killed by a signal has failed like one that exits 128 + signal in a shell.
     Ok(ended.map(|exit| {
         exit.code
             .unwrap_or_else(|| 128 + exit.signal.unwrap_or(0))
             .into()
     }))
+}
+
+/// The answer of a check that was told to stop. Whoever told it decides what becomes of the job.
+fn interrupted() -> DirectorError {
+    DirectorError::conflict("interrupted", "the check was interrupted", "")
 }
 
 /// Removes a folder of the home, if it is there.

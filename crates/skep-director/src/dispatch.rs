@@ -94,8 +94,8 @@ pub(crate) async fn dispatch(
         .write("dispatch", async move |tx: &mut Tx<'_>| {
             let submitted = enqueue(tx, &new_job, &record).await?;
             // The same request again returns the earlier job, which need not make room for itself.
-            if record.role == Role::Builder && submitted.id == record.job {
-                refuse_overlap(tx, &record, &scope).await?;
+            if submitted.id == record.job {
+                refuse_overlap(tx, &record).await?;
             }
             Ok::<_, DirectorError>(submitted)
         })
@@ -382,6 +382,9 @@ async fn pin(
     let folder = Path::new(repo)
         .canonicalize()
         .map_err(|e| not_a_repository(e.to_string()))?;
+    if !folder.is_dir() {
+        return Err(not_a_repository("it is no folder".to_owned()));
+    }
     let git = Git::discovering(&folder);
     let top = git
         .run(&["rev-parse", "--show-toplevel"])
@@ -467,11 +470,14 @@ async fn check_branch(git: &Git, branch: &str) -> Result<(), DirectorError> {
 }
 
 /// Two live builders never hold overlapping scopes of one repository.
-async fn refuse_overlap(
+pub(crate) async fn refuse_overlap(
     tx: &mut Tx<'_>,
     record: &Dispatch,
-    scope: &Scope,
 ) -> Result<(), DirectorError> {
+    if record.role != Role::Builder {
+        return Ok(());
+    }
+    let scope = scope_of(record)?;
     let live: Vec<JobState> = JobState::ALL
         .iter()
         .copied()
@@ -499,14 +505,7 @@ async fn refuse_overlap(
         if other.vault != record.vault || other.role != Role::Builder {
             continue;
         }
-        let held = Scope::parse(&other.scope).map_err(|error| {
-            DirectorError::usage(
-                "bad_scope",
-                error.to_string(),
-                error.hint().unwrap_or_default(),
-            )
-        })?;
-        if held.overlaps(scope) {
+        if scope_of(&other)?.overlaps(&scope) {
             return Err(DirectorError::policy(
                 "scope_overlap",
                 format!(
@@ -522,6 +521,16 @@ async fn refuse_overlap(
         }
     }
     Ok(())
+}
+
+fn scope_of(record: &Dispatch) -> Result<Scope, DirectorError> {
+    Scope::parse(&record.scope).map_err(|error| {
+        DirectorError::usage(
+            "bad_scope",
+            error.to_string(),
+            error.hint().unwrap_or_default(),
+        )
+    })
 }
 
 impl crate::config::EngineConfig {

@@ -203,31 +203,32 @@ fn begin(context: &Arc<Context>, claim: Claim) {
 
 /// Runs the step that the job's state asks for, and the ones that follow under the same claim.
 async fn step(context: &Context, claim: &Claim, signal: watch::Receiver<Signal>) {
-    let outcome = async {
-        if claim.found.claim_starts_attempt() {
-            match attempt::run(context, claim, signal.clone()).await? {
-                After::Left => return Ok(()),
-                After::Verify => {}
-            }
-        }
-        if claim.found != JobState::Landing
-            && verify::run(context, claim).await? != verify::After::Land
-        {
-            return Ok(());
-        }
-        landing::run(context, claim).await
-    };
-    let mut stopped = signal.clone();
-    let outcome = tokio::select! {
-        outcome = outcome => outcome,
-        // An attempt hears the signal itself, so that its worker is dead before it returns; the
-        // engine's own steps have fences that die when they are dropped.
-        _ = stopped.wait_for(|s| *s != Signal::Go), if !claim.found.claim_starts_attempt() => return,
-    };
+    // Nothing here is dropped half done: a worker and a check hear the signal themselves, so that
+    // they are dead when they return, and what is between them is short and demands the fence.
+    let outcome = steps(context, claim, &signal).await;
     if let Err(failure) = outcome {
         let told = *signal.borrow();
         give_up(context, claim, failure, told).await;
     }
+}
+
+async fn steps(
+    context: &Context,
+    claim: &Claim,
+    signal: &watch::Receiver<Signal>,
+) -> Result<(), StepFailure> {
+    if claim.found.claim_starts_attempt() {
+        match attempt::run(context, claim, signal.clone()).await? {
+            After::Left => return Ok(()),
+            After::Verify => {}
+        }
+    }
+    if claim.found != JobState::Landing
+        && verify::run(context, claim, signal).await? != verify::After::Land
+    {
+        return Ok(());
+    }
+    landing::run(context, claim, signal).await
 }
 
 /// A step that could not be finished.
@@ -254,10 +255,11 @@ impl From<DbError> for StepFailure {
 
 async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal: Signal) {
     let reason = describe(&failure.error);
-    tracing::error!(job = %claim.job.id, class = %failure.class, reason, "a step failed");
     if signal != Signal::Go {
+        tracing::info!(job = %claim.job.id, reason, ?signal, "a step was left");
         return;
     }
+    tracing::error!(job = %claim.job.id, class = %failure.class, reason, "a step failed");
     let lease = Lease {
         job: claim.job.id.clone(),
         fence: claim.fence,
@@ -296,8 +298,9 @@ pub(crate) async fn finish(
     reason: Option<&str>,
 ) -> Result<(), DirectorError> {
     advance(tx, lease, to, false, failure).await?;
-    if let Some(reason) = reason {
-        record::put_reason(tx, &lease.job, reason).await?;
+    match reason {
+        Some(reason) => record::put_reason(tx, &lease.job, reason).await?,
+        None => record::clear_reason(tx, &lease.job).await?,
     }
     skep_gateway::revoke_of_job(tx, &lease.job).await?;
     account::report_due(tx, &lease.job).await?;

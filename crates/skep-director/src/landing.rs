@@ -8,17 +8,18 @@ mod target;
 
 use crate::check::{CheckPlan, run_checks};
 use crate::director::Context;
-use crate::engine::{StepFailure, advance, finish};
+use crate::engine::{Signal, StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, LandingHeld, LandingIntended, LandingReadBack};
 use crate::limits::LANDING_TRIES_MAX;
 use crate::record::{self, Dispatch, LandingRow, VerdictRow, put_landing};
-use crate::verify::record_checks;
+use crate::verify::{Next, decide, record_checks, record_verdict};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, Lease};
-use skep_types::{Finding, FindingOutcome, JobState, LandingState, Verdict};
+use skep_types::{ContractStatus, Finding, FindingOutcome, JobState, LandingState, Verdict};
 use std::path::Path;
 use target::{Merge, Target};
+use tokio::sync::watch;
 
 /// Records that a result has passed its gate and waits to be landed.
 pub(crate) async fn pend(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<(), DirectorError> {
@@ -38,7 +39,11 @@ pub(crate) async fn pend(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<(), Dir
 }
 
 /// Lands the verified result of the claimed job.
-pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<(), StepFailure> {
+pub(crate) async fn run(
+    context: &Context,
+    claim: &Claim,
+    signal: &watch::Receiver<Signal>,
+) -> Result<(), StepFailure> {
     let lease = Lease {
         job: claim.job.id.clone(),
         fence: claim.fence,
@@ -55,6 +60,8 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<(), StepFail
             ))
         })
         .await?;
+    let invalid = verdicts.iter().filter(|v| v.result == Verdict::Invalid);
+    let invalid_rounds = i64::try_from(invalid.count()).unwrap_or(i64::MAX);
     let verified = verdicts
         .into_iter()
         .rev()
@@ -78,6 +85,8 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<(), StepFail
         verified: &verified,
         target,
         tip,
+        invalid_rounds,
+        signal,
     };
     // What an interrupted lander left is looked at before anything is planned anew.
     if let Some(intent) = landing.filter(|row| row.state == LandingState::Landing)
@@ -116,6 +125,9 @@ struct Lander<'a> {
     verified: &'a VerdictRow,
     target: Target<'a>,
     tip: String,
+    /// How many results of this job were found INVALID before.
+    invalid_rounds: i64,
+    signal: &'a watch::Receiver<Signal>,
 }
 
 impl Lander<'_> {
@@ -183,6 +195,7 @@ impl Lander<'_> {
             logs: self.context.home.logs().join(self.lease.job.as_str()),
             log_prefix: format!("{}-merge", self.verified.attempt),
             canaries: false,
+            signal: self.signal.clone(),
         };
         let checks = run_checks(self.context, &plan).await?;
         record_checks(self.context, &self.lease, "merge_check", merged, &checks).await?;
@@ -202,18 +215,43 @@ impl Lander<'_> {
                 }),
             outcome: FindingOutcome::Contradicted,
         };
+        self.send_back(finding).await?;
+        Ok(false)
+    }
+
+    /// What was verified alone is wrong together with its target: a round of rework like any
+    /// other, and as bounded.
+    async fn send_back(&self, finding: Finding) -> Result<(), StepFailure> {
         let mut verdict = self.verified.clone();
         verdict.result = Verdict::Invalid;
         verdict.findings.push(finding);
+        let next = decide(
+            Verdict::Invalid,
+            ContractStatus::Done,
+            &verdict.findings,
+            self.dispatch,
+            self.invalid_rounds + 1,
+        );
+        let refused = self.row(
+            LandingState::Refused,
+            None,
+            None,
+            Some("the merge with the target fails its checks"),
+        );
         let lease = self.lease.clone();
         self.context
             .db
             .write("merge check failed", async move |tx: &mut Tx<'_>| {
-                crate::verify::record_verdict(tx, &verdict).await?;
+                record_verdict(tx, &verdict).await?;
+                put_landing(tx, &refused).await?;
+                if let Next::Fail(class, reason) = &next {
+                    let failed = JobState::Failed;
+                    return finish(tx, &lease, failed, Some(*class), Some(reason)).await;
+                }
                 advance(tx, &lease, JobState::Rework, false, None).await
             })
             .await?;
-        Ok(false)
+        Ok(())
     }
 
     async fn intend(&self, old: &str, new: &str) -> Result<(), DirectorError> {

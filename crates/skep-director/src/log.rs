@@ -2,6 +2,7 @@
 
 use crate::limits::LINE_BYTES_MAX;
 use skep_sandbox::FencedProcess;
+use skep_stdx::Redactor;
 use std::io;
 use std::path::Path;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncWriteExt as _, BufReader};
@@ -17,12 +18,14 @@ pub(crate) enum Stream {
 /// Lines that wait for the writer; a worker that prints faster is held back by its pipe.
 const LINES_WAITING_MAX: usize = 256;
 
-/// Writes both streams of `process` to `log` as they come, up to `bytes_max`, and shows each line
-/// of its standard output to `on_line`. Returns when both streams have ended.
+/// Writes both streams of `process` to `log` as they come, up to `bytes_max` and without the
+/// secrets of `redactor`, and shows each line of its standard output to `on_line`. Returns when
+/// both streams have ended, which may be before the process has.
 pub(crate) async fn capture(
     process: &mut FencedProcess,
     log: &Path,
     bytes_max: u64,
+    redactor: &Redactor,
     mut on_line: impl FnMut(&str) + Send,
 ) -> io::Result<()> {
     if let Some(folder) = log.parent() {
@@ -44,6 +47,7 @@ pub(crate) async fn capture(
     drop(sender);
     let mut written = 0_u64;
     while let Some((stream, line)) = lines.recv().await {
+        let line = redactor.redact(&line);
         if stream == Stream::Out {
             on_line(line.trim_end_matches('\n'));
         }

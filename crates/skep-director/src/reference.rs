@@ -4,12 +4,11 @@ use crate::account::report_due;
 use crate::director::Context;
 use crate::engine::Signal;
 use crate::error::DirectorError;
-use crate::landing;
-use crate::record;
+use crate::{dispatch, landing, record};
 use skep_api::{JobSubmitted, RetryRequest};
 use skep_db::Tx;
 use skep_queue::{CancelError, Job, RetryError};
-use skep_types::{JobId, JobState, Verdict};
+use skep_types::{JobId, JobState, LandingState, Verdict};
 
 /// The job called `name`: an id, or a number with or without `#`.
 pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, DirectorError> {
@@ -29,7 +28,7 @@ pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, Director
 /// Ends a job.
 pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted, DirectorError> {
     let name = name.to_owned();
-    let job = context
+    let (job, reviews) = context
         .db
         .write("cancel", async move |tx: &mut Tx<'_>| {
             let job = resolve(tx, &name).await?;
@@ -43,11 +42,32 @@ pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted
             skep_gateway::revoke_of_job(tx, &job.id).await?;
             report_due(tx, &job.id).await?;
             crate::review::abandoned(tx, &job.id).await?;
-            Ok::<_, DirectorError>(cancelled.job)
+            let reviews = crate::review::end_reviews(tx, &job.id).await?;
+            record::clear_reason(tx, &job.id).await?;
+            refuse_while_landing(tx, &job).await?;
+            Ok::<_, DirectorError>((cancelled.job, reviews))
         })
         .await?;
-    context.running.tell(&job.id, Signal::Cancelled);
+    for id in reviews.iter().chain([&job.id]) {
+        context.running.tell(id, Signal::Cancelled);
+    }
     Ok(submitted(&job))
+}
+
+/// A landing whose intent is on record is not undone: its target moves at any moment, or has moved.
+/// Looked at after the fence was withdrawn, which waits for an intent that is being recorded.
+async fn refuse_while_landing(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
+    let intended = record::landing(tx, &job.id)
+        .await?
+        .is_some_and(|landing| landing.state == LandingState::Landing);
+    if job.state == JobState::Landing && intended {
+        return Err(DirectorError::conflict(
+            "job_landing",
+            format!("job {} is being landed at this moment", job.number),
+            format!("`skep job show {}` says how it ended", job.number),
+        ));
+    }
+    Ok(())
 }
 
 /// Starts an ended or waiting job again.
@@ -84,16 +104,17 @@ pub(crate) async fn retry(
 }
 
 async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
-    skep_queue::retry(tx, &job.id, 1)
-        .await
-        .map(|_| ())
-        .map_err(|error| {
-            if let RetryError::Db(error) = error {
-                return DirectorError::Db(error);
-            }
-            let hint = "a job that is done is not run again; submit a new one";
-            DirectorError::conflict("job_not_retried", error.to_string(), hint)
-        })
+    skep_queue::retry(tx, &job.id, 1).await.map_err(|error| {
+        if let RetryError::Db(error) = error {
+            return DirectorError::Db(error);
+        }
+        let hint = "a job that is done is not run again; submit a new one";
+        DirectorError::conflict("job_not_retried", error.to_string(), hint)
+    })?;
+    record::clear_reason(tx, &job.id).await?;
+    // While it had ended, its scope was free for others.
+    let record = record::dispatch(tx, &job.id).await?;
+    dispatch::refuse_overlap(tx, &record).await
 }
 
 /// A waiting job goes on where it stands: a verified result is landed, anything else is worked on.
@@ -125,6 +146,7 @@ async fn go_on(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
     } else {
         JobState::Queued
     };
+    record::clear_reason(tx, &job.id).await?;
     skep_queue::wake_job(tx, &job.id, job.state, to)
         .await
         .map(|_| ())

@@ -11,7 +11,7 @@ use crate::record::{self, Dispatch, ResultRow, ReviewRow, VerdictRow};
 use crate::verify::After;
 use skep_db::Tx;
 use skep_harness::{ReviewReport, ReviewVerdict};
-use skep_queue::{Lease, NewJob};
+use skep_queue::{CancelError, Lease, NewJob};
 use skep_sandbox::Git;
 use skep_types::{FailureClass, Gate, JobId, JobKind, JobState, Purpose, Role};
 use std::fmt::Write as _;
@@ -224,10 +224,11 @@ pub(crate) async fn diff(
         base,
         tip,
     ];
-    let mut text = Git::at(vault)
-        .run(&arguments)
+    let bytes = Git::at(vault)
+        .run_with_input(&arguments, b"")
         .await
         .map_err(|e| DirectorError::outside("read the change from the vault", e))?;
+    let mut text = String::from_utf8_lossy(&bytes).into_owned();
     if text.len() > bytes_max {
         let cut = text.floor_char_boundary(bytes_max);
         let left = text.len() - cut;
@@ -257,12 +258,17 @@ pub(crate) async fn receive(
         return Ok(After::Left);
     };
     let (lease, text) = (lease.clone(), result.report.clone());
-    let id = parent.clone();
+    let (id, commit) = (parent.clone(), dispatch.reviewed_commit.clone());
     let (author, asked, verified) = context
         .db
         .read("reviewed job", async move |tx: &mut Tx<'_>| {
             let author = record::dispatch(tx, &id).await?;
-            let asked = record::reviews(tx, &id).await?.len();
+            let reviews = record::reviews(tx, &id).await?;
+            // Each result has its own reviews; those of an earlier one do not count.
+            let asked = reviews
+                .iter()
+                .filter(|r| Some(&r.commit) == commit.as_ref());
+            let asked = asked.count();
             let verified = record::verdicts(tx, &id).await?.pop();
             Ok::<_, skep_db::DbError>((author, asked, verified))
         })
@@ -332,19 +338,47 @@ async fn move_author(
             Some("no reviewer left a usable report"),
         ),
     };
+    let moved = skep_queue::wake_job(tx, &author.job, JobState::InReview, to)
+        .await
+        .map_err(|e| DirectorError::outside("move the reviewed job", e))?;
+    if !moved {
+        // It was ended while it was reviewed: what the review says changes nothing any more.
+        return Ok(());
+    }
     if to == JobState::Landing {
         crate::landing::pend(tx, author).await?;
     }
     if let Some(reason) = reason {
         record::put_reason(tx, &author.job, reason).await?;
     }
-    let moved = skep_queue::wake_job(tx, &author.job, JobState::InReview, to)
-        .await
-        .map_err(|e| DirectorError::outside("move the reviewed job", e))?;
-    if moved && to == JobState::Done {
+    if to == JobState::Done {
         crate::account::report_due(tx, &author.job).await?;
     }
     Ok(())
+}
+
+/// Ends the reviews of a job that was ended itself; the answer is which.
+pub(crate) async fn end_reviews(
+    tx: &mut Tx<'_>,
+    author: &JobId,
+) -> Result<Vec<JobId>, DirectorError> {
+    let mut ended = Vec::new();
+    for review in record::reviews(tx, author).await? {
+        if review.verdict.is_some() {
+            continue;
+        }
+        match skep_queue::cancel(tx, &review.job).await {
+            Ok(_) => {}
+            Err(CancelError::Db(error)) => return Err(error.into()),
+            // It ended by itself a moment ago.
+            Err(_) => continue,
+        }
+        record::finish_review(tx, &review.job, "void", None).await?;
+        skep_gateway::revoke_of_job(tx, &review.job).await?;
+        crate::account::report_due(tx, &review.job).await?;
+        ended.push(review.job);
+    }
+    Ok(ended)
 }
 
 /// A review ended without a report: the reviewed job must not wait for it for ever.

@@ -4,7 +4,7 @@ use crate::attempt::parse_oid;
 use crate::check::{CheckPlan, run_checks};
 use crate::claims;
 use crate::director::Context;
-use crate::engine::{StepFailure, advance, finish};
+use crate::engine::{Signal, StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, CheckRun, VerdictFound};
 use crate::evidence::{Change, Commit, Evidence, TestMarkers};
@@ -19,6 +19,7 @@ use skep_types::{
     ResultContract, Scope, Verdict,
 };
 use std::path::Path;
+use tokio::sync::watch;
 
 /// What follows a verification under the same claim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -82,7 +83,11 @@ pub(crate) fn decide(
 }
 
 /// Verifies the newest result of the claimed job.
-pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<After, StepFailure> {
+pub(crate) async fn run(
+    context: &Context,
+    claim: &Claim,
+    signal: &watch::Receiver<Signal>,
+) -> Result<After, StepFailure> {
     let lease = Lease {
         job: claim.job.id.clone(),
         fence: claim.fence,
@@ -112,7 +117,7 @@ pub(crate) async fn run(context: &Context, claim: &Claim) -> Result<After, StepF
     else {
         return Err(DirectorError::incomplete("there is no contract to verify").into());
     };
-    let evidence = gather(context, &lease, &dispatch, &result).await?;
+    let evidence = gather(context, &lease, &dispatch, &result, signal).await?;
     skep_stdx::crash::point("verify.gathered");
     let (verdict, findings) = claims::judge(&contract, &evidence, &dispatch);
     let earlier = verdicts
@@ -145,6 +150,7 @@ async fn gather(
     lease: &Lease,
     dispatch: &Dispatch,
     result: &ResultRow,
+    signal: &watch::Receiver<Signal>,
 ) -> Result<Evidence, StepFailure> {
     let (Some(vault), Some(base), Some(tip)) =
         (&dispatch.vault, &dispatch.base_commit, &result.tip_commit)
@@ -205,6 +211,7 @@ async fn gather(
         logs: context.home.logs().join(lease.job.as_str()),
         log_prefix: format!("{}-check", result.attempt),
         canaries: true,
+        signal: signal.clone(),
     };
     let checks = run_checks(context, &plan).await?;
     record_checks(context, lease, "check", tip, &checks).await?;

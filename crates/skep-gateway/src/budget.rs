@@ -266,6 +266,26 @@ impl Budget {
             on_exhaust: row.parse("on_exhaust")?,
         })
     }
+
+    fn created(&self) -> BudgetCreated {
+        BudgetCreated {
+            budget: self.id.clone(),
+            limit_micro_usd: self.limit,
+            period: self.period.as_str(),
+            on_exhaust: self.on_exhaust.as_str(),
+        }
+    }
+
+    fn event_subject(&self) -> &str {
+        match &self.scope {
+            BudgetScope::Job(job) => job.as_str(),
+            BudgetScope::Key(key) => key.as_str(),
+            BudgetScope::All
+            | BudgetScope::Project(_)
+            | BudgetScope::Worker(_)
+            | BudgetScope::EachJob => HOME,
+        }
+    }
 }
 
 async fn status(tx: &mut Tx<'_>, budget: Budget) -> Result<BudgetStatus, DbError> {
@@ -347,28 +367,6 @@ async fn insert(
         append(tx, budget.event_subject(), &budget.created()).await?;
     }
     Ok(made)
-}
-
-impl Budget {
-    fn created(&self) -> BudgetCreated {
-        BudgetCreated {
-            budget: self.id.clone(),
-            limit_micro_usd: self.limit,
-            period: self.period.as_str(),
-            on_exhaust: self.on_exhaust.as_str(),
-        }
-    }
-
-    fn event_subject(&self) -> &str {
-        match &self.scope {
-            BudgetScope::Job(job) => job.as_str(),
-            BudgetScope::Key(key) => key.as_str(),
-            BudgetScope::All
-            | BudgetScope::Project(_)
-            | BudgetScope::Worker(_)
-            | BudgetScope::EachJob => HOME,
-        }
-    }
 }
 
 /// A row that the configuration made, now or earlier.

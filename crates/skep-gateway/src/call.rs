@@ -220,7 +220,11 @@ impl Account<'_> {
         if report.error.is_some() && !report.usage_seen {
             return Outcome::Released("upstream_error");
         }
-        Outcome::Unconfirmed(reason)
+        Outcome::Unconfirmed(match (&report.problem, &report.error) {
+            (Some(_), _) => "unreadable",
+            (None, Some(_)) => "provider_error",
+            (None, None) => reason,
+        })
     }
 
     /// At the price of the model that answered, where it is configured, else of the one asked for.

@@ -108,8 +108,8 @@ impl Gateway {
         &self.0.config
     }
 
-    /// Returns when no call is under way; new ones may begin at once. For an orderly end, with a
-    /// deadline of the caller's.
+    /// Returns when no call is under way. While it waits none begins: clients are told to come
+    /// back. For an orderly end, with a deadline of the caller's.
     pub async fn idle(&self) {
         let all = u32::try_from(CALLS_MAX).unwrap_or(u32::MAX);
         // The semaphore is never closed.

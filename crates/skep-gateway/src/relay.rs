@@ -32,6 +32,10 @@ pub(crate) async fn relay(
 ) {
     let mut relay = Relay::new(account, client, head, deadline);
     let end = loop {
+        // Also noticed when a part could not be given.
+        if relay.client.has_left() && !relay.draining {
+            relay.drain();
+        }
         match relay.next(&mut body).await {
             Next::Part(part) => {
                 if let Err(NotSettled) = relay.take(part).await {
@@ -39,7 +43,7 @@ pub(crate) async fn relay(
                 }
             }
             Next::HoldIsOver => relay.open().await,
-            Next::ClientLeft => relay.client_left(),
+            Next::ClientLeft => relay.client.leave(),
             Next::End(end) => break end,
         }
         if relay.client.has_left() && relay.ended.is_some() {
@@ -88,7 +92,8 @@ struct Relay<'a> {
     /// Whether the end was written down, once that was tried.
     ended: Option<Result<(), NotSettled>>,
     hold_until: Instant,
-    silent_at: Instant,
+    /// The client is gone and the deadline is that of the drain.
+    draining: bool,
     deadline: Instant,
     idle: Duration,
     client_idle: Duration,
@@ -118,7 +123,7 @@ impl<'a> Relay<'a> {
             reader: UsageReader::for_content_type(&content_type),
             ended: None,
             hold_until: now + timeouts.head_hold,
-            silent_at: now + timeouts.idle,
+            draining: false,
             deadline,
             idle: timeouts.idle,
             client_idle: timeouts.client_idle,
@@ -127,8 +132,9 @@ impl<'a> Relay<'a> {
 
     async fn next(&mut self, body: &mut AnswerBody) -> Next {
         let holds = self.is_stream && self.head.is_some();
-        let (here, left) = (!self.client.has_left(), self.client.has_left());
-        let silent_at = self.silent_at;
+        let (here, left) = (!self.draining, self.draining);
+        // From now, not from the last part: giving that one may have taken the client long.
+        let silent_at = Instant::now() + self.idle;
         tokio::select! {
             frame = body.frame() => match frame {
                 None => Next::End(End::WHOLE),
@@ -145,9 +151,9 @@ impl<'a> Relay<'a> {
         }
     }
 
-    /// The client has hung up: the rest is read for a while, to learn what the call cost.
-    fn client_left(&mut self) {
-        self.client.leave();
+    /// The client is gone: the rest is read for a while, to learn what the call cost.
+    fn drain(&mut self) {
+        self.draining = true;
         self.head = None;
         self.held.clear();
         let drained = Instant::now() + self.account.gateway.timeouts.drain;
@@ -155,7 +161,6 @@ impl<'a> Relay<'a> {
     }
 
     async fn take(&mut self, part: Bytes) -> Result<(), NotSettled> {
-        self.silent_at = Instant::now() + self.idle;
         self.reader.feed(&part);
         let report = self.reader.report();
         if self.is_stream && self.ended.is_none() && report.complete {

@@ -5,7 +5,7 @@
 use crate::connection::serve_network;
 use crate::limits;
 use crate::metrics::Metrics;
-use crate::server::{finished, not_found};
+use crate::server::finished;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -52,7 +52,8 @@ pub fn serve_gateway(gateway: Arc<Gateway>) -> ServeGateway {
 
 async fn serve_until_aborted(listener: TcpListener, gateway: Arc<Gateway>) {
     let metrics = Arc::new(Metrics::default());
-    let router = router(gateway).fallback(not_found);
+    // Whatever is asked there is asked of the gateway: it also answers what is no route.
+    let router = Router::new().fallback(hand_over).with_state(gateway);
     let router = finished(router, metrics.clone());
     // Held, so that the receiver never sees its sender go.
     let (never, stop) = watch::channel(false);

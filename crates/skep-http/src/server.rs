@@ -58,7 +58,7 @@ pub(crate) struct Shared {
     pub(crate) stop: watch::Receiver<bool>,
 }
 
-/// A server and the doors it serves. Without [`Server::stop`] it serves until the runtime ends.
+/// A server and the doors it serves. Dropping it closes them too, but nobody waits for that.
 pub struct Server {
     shared: Arc<Shared>,
     stop: watch::Sender<bool>,
@@ -189,7 +189,7 @@ fn with_fallbacks(router: Router<Arc<Shared>>) -> Router<Arc<Shared>> {
         .fallback(not_found)
 }
 
-pub(crate) async fn not_found() -> Refusal {
+async fn not_found() -> Refusal {
     Refusal::new(
         StatusCode::NOT_FOUND,
         "route_not_found",

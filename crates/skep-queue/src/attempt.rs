@@ -28,6 +28,8 @@ pub struct AttemptEnd {
     pub failure_class: Option<FailureClass>,
     /// The model that answered.
     pub model_actual: Option<String>,
+    /// The harness's own session, where it named one only now.
+    pub session_id: Option<String>,
     /// Whether it uses up one of the job's attempts.
     pub counts_as_attempt: bool,
 }
@@ -84,6 +86,7 @@ pub async fn attempt_ended(
     end: &AttemptEnd,
 ) -> Result<(), AttemptError> {
     check_text("model_actual", end.model_actual.as_ref(), NAME_BYTES_MAX)?;
+    check_text("session_id", end.session_id.as_ref(), SESSION_BYTES_MAX)?;
     let found = demand(tx, lease, attempt).await?;
     if !is_open(found.state) || is_open(end.state) {
         return Err(AttemptError::Illegal {
@@ -111,6 +114,7 @@ pub(crate) async fn end_open_attempts(
             state,
             failure_class: failure,
             model_actual: None,
+            session_id: None,
             counts_as_attempt: false,
         };
         write_end(tx, &attempt, &end).await?;
@@ -156,7 +160,7 @@ async fn demand(
 async fn write_end(tx: &mut Tx<'_>, attempt: &Attempt, end: &AttemptEnd) -> Result<(), DbError> {
     let now = tx.now_ms().await?;
     let sql = "UPDATE attempt SET state = ?2, failure = ?3, model_actual = ?4, counted = ?5,
-        ended_at_ms = ?6 WHERE id = ?1";
+        ended_at_ms = ?6, session_id = COALESCE(CAST(?7 AS TEXT), session_id) WHERE id = ?1";
     tx.execute(
         sql,
         params![
@@ -166,6 +170,7 @@ async fn write_end(tx: &mut Tx<'_>, attempt: &Attempt, end: &AttemptEnd) -> Resu
             end.model_actual.as_ref(),
             end.counts_as_attempt,
             now,
+            end.session_id.as_ref(),
         ],
     )
     .await?;

@@ -142,17 +142,8 @@ async fn measure_in(
     level: &str,
     times: usize,
 ) -> Result<ExitCode, Box<dyn Error>> {
-    for directory in [
-        "repo/src",
-        "git/objects/info",
-        "home",
-        "tmp",
-        "target",
-        "in",
-        "out",
-    ] {
-        std::fs::create_dir_all(home.join(directory))?;
-    }
+    skep_sandbox::create_directories(home)?;
+    std::fs::create_dir_all(home.join("git/objects/info"))?;
     let spec = FenceSpec {
         level: level.parse().map_err(|error| format!("{error}"))?,
         attempt_dir: home.to_owned(),

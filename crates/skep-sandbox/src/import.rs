@@ -17,10 +17,9 @@ use crate::limits::{
 };
 use crate::oid::Oid;
 use crate::repository::ALTERNATES_RECORD;
-use rustix::fs::{FileType, Mode, OFlags, ResolveFlags};
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
+use crate::untrusted::{UntrustedDirectory, UntrustedError, file_error, suspicious};
+use rustix::fs::FileType;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use tokio::io::AsyncWriteExt;
@@ -39,14 +38,9 @@ pub enum ImportError {
         /// What is wrong with it.
         reason: &'static str,
     },
-    /// Something in the attempt's git directory is not what git makes.
-    #[error("{} {reason}", path.display())]
-    Suspicious {
-        /// The path in the attempt's git directory.
-        path: PathBuf,
-        /// What is wrong with it.
-        reason: &'static str,
-    },
+    /// Something in the attempt's git directory is not what git makes, or cannot be read.
+    #[error(transparent)]
+    Untrusted(#[from] UntrustedError),
     /// The list of borrowed object stores was changed.
     #[error("the list of alternates is not the engine's")]
     Alternates,
@@ -61,15 +55,6 @@ pub enum ImportError {
     /// The objects do not hold together, or are more than the limit.
     #[error("the objects of the attempt were refused")]
     Objects(#[source] GitError),
-    /// A file could not be read.
-    #[error("{} could not be read", path.display())]
-    File {
-        /// The file.
-        path: PathBuf,
-        /// What the system says.
-        #[source]
-        source: io::Error,
-    },
     /// A git command in the vault failed.
     #[error("a git command in the vault failed")]
     Git(#[from] GitError),
@@ -80,11 +65,11 @@ impl ImportError {
     pub const fn code(&self) -> &'static str {
         match self {
             Self::Branch { .. } => "import_branch",
-            Self::Suspicious { .. } => "import_suspicious",
+            Self::Untrusted(UntrustedError::Suspicious { .. }) => "import_suspicious",
+            Self::Untrusted(UntrustedError::File { .. }) => "import_io",
             Self::Alternates => "import_alternates",
             Self::NotADescendant { .. } => "import_not_a_descendant",
             Self::Objects(_) => "import_objects",
-            Self::File { .. } => "import_io",
             Self::Git(error) => error.code(),
         }
     }
@@ -98,9 +83,7 @@ impl ImportError {
             Self::NotADescendant { .. } => {
                 Some("the worker must commit on top of the base, not rewrite it".to_owned())
             }
-            Self::Suspicious { .. } | Self::Alternates | Self::Objects(_) | Self::File { .. } => {
-                None
-            }
+            Self::Untrusted(_) | Self::Alternates | Self::Objects(_) => None,
             Self::Git(error) => error.hint(),
         }
     }
@@ -117,7 +100,7 @@ pub async fn import_tip(
     branch: &str,
     base: &Oid,
 ) -> Result<Oid, ImportError> {
-    let attempt = Untrusted::open(attempt_git)?;
+    let attempt = AttemptGit(UntrustedDirectory::open(attempt_git)?);
     let tip = attempt.branch(branch)?;
     let git = Git::at(vault);
     if tip != *base {
@@ -234,22 +217,9 @@ async fn check_descent(git: &Git, tip: &Oid, base: &Oid) -> Result<(), ImportErr
 }
 
 /// An attempt's git directory, read through one descriptor and no link.
-struct Untrusted {
-    path: PathBuf,
-    directory: OwnedFd,
-}
+struct AttemptGit(UntrustedDirectory);
 
-impl Untrusted {
-    fn open(path: &Path) -> Result<Self, ImportError> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let directory = rustix::fs::open(path, flags, Mode::empty())
-            .map_err(|errno| file_error(path, errno.into()))?;
-        Ok(Self {
-            path: path.to_owned(),
-            directory,
-        })
-    }
-
+impl AttemptGit {
     /// The commit a branch names, from its own file or from `packed-refs`.
     fn branch(&self, branch: &str) -> Result<Oid, ImportError> {
         let reference = format!("refs/heads/{branch}");
@@ -257,10 +227,10 @@ impl Untrusted {
             branch: branch.to_owned(),
             reason,
         };
-        let text = match self.read(&reference, REF_BYTES_MAX)? {
+        let text = match self.0.read(&reference, REF_BYTES_MAX)? {
             Some(bytes) => bytes,
             None => {
-                let packed = self.read("packed-refs", PACKED_REFS_BYTES_MAX)?;
+                let packed = self.0.read("packed-refs", PACKED_REFS_BYTES_MAX)?;
                 packed_reference(&packed.unwrap_or_default(), &reference)
                     .ok_or_else(|| wrong("is not there"))?
             }
@@ -274,48 +244,22 @@ impl Untrusted {
             .ok_or_else(|| wrong("holds no object name"))
     }
 
-    /// The bytes of a regular file that is reached through no link. `None` when it is not there.
-    fn read(&self, relative: &str, limit: u64) -> Result<Option<Vec<u8>>, ImportError> {
-        let path = self.path.join(relative);
-        // NONBLOCK, because opening a pipe for reading would wait for its writer.
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
-        let file =
-            match rustix::fs::openat2(&self.directory, relative, flags, Mode::empty(), resolve) {
-                Ok(file) => File::from(file),
-                Err(rustix::io::Errno::NOENT) => return Ok(None),
-                Err(rustix::io::Errno::LOOP | rustix::io::Errno::XDEV) => {
-                    return Err(suspicious(&path, "is or leads through a symbolic link"));
-                }
-                Err(errno) => return Err(file_error(&path, errno.into())),
-            };
-        let metadata = file
-            .metadata()
-            .map_err(|source| file_error(&path, source))?;
-        if !metadata.is_file() {
-            return Err(suspicious(&path, "is no regular file"));
-        }
-        let mut bytes = Vec::new();
-        file.take(limit + 1)
-            .read_to_end(&mut bytes)
-            .map_err(|source| file_error(&path, source))?;
-        if bytes.len() as u64 > limit {
-            return Err(suspicious(&path, "is too large"));
-        }
-        Ok(Some(bytes))
-    }
-
     /// The alternates must be what the engine wrote, byte for byte: another entry would let the
     /// import take objects from anywhere the engine can read.
     fn check_alternates(&self) -> Result<(), ImportError> {
-        let record = self.path.with_file_name(ALTERNATES_RECORD);
+        let record = self.0.path().with_file_name(ALTERNATES_RECORD);
         let expected = std::fs::read(&record).map_err(|source| file_error(&record, source))?;
-        let found = self.read("objects/info/alternates", INFO_FILE_BYTES_MAX)?;
+        let found = self
+            .0
+            .read("objects/info/alternates", INFO_FILE_BYTES_MAX)?;
         if found.as_deref() != Some(&expected) {
             return Err(ImportError::Alternates);
         }
         // The same list over the network; git has not read it for years, and will not here.
-        match self.read("objects/info/http-alternates", INFO_FILE_BYTES_MAX)? {
+        match self
+            .0
+            .read("objects/info/http-alternates", INFO_FILE_BYTES_MAX)?
+        {
             None => Ok(()),
             Some(_) => Err(ImportError::Alternates),
         }
@@ -324,7 +268,7 @@ impl Untrusted {
     /// The object store holds directories and regular files and nothing that leads elsewhere or
     /// never ends, two levels deep as git lays it out.
     fn check_objects(&self) -> Result<(), ImportError> {
-        let objects = self.path.join("objects");
+        let objects = self.0.path().join("objects");
         expect_kind(&objects, FileType::Directory)?;
         let mut files = 0;
         for entry in list(&objects)? {
@@ -342,7 +286,7 @@ impl Untrusted {
                 expect_kind(&inner, FileType::RegularFile)?;
                 files += 1;
                 if files > OBJECT_FILES_MAX {
-                    return Err(suspicious(&objects, "holds too many files"));
+                    return Err(suspicious(&objects, "holds too many files").into());
                 }
             }
         }
@@ -358,7 +302,7 @@ fn packed_reference(packed: &[u8], reference: &str) -> Option<Vec<u8>> {
     })
 }
 
-fn list(directory: &Path) -> Result<Vec<PathBuf>, ImportError> {
+fn list(directory: &Path) -> Result<Vec<PathBuf>, UntrustedError> {
     let read = |source| file_error(directory, source);
     std::fs::read_dir(directory)
         .map_err(read)?
@@ -366,29 +310,15 @@ fn list(directory: &Path) -> Result<Vec<PathBuf>, ImportError> {
         .collect()
 }
 
-fn kind(path: &Path) -> Result<FileType, ImportError> {
+fn kind(path: &Path) -> Result<FileType, UntrustedError> {
     let stat = rustix::fs::lstat(path).map_err(|errno| file_error(path, errno.into()))?;
     Ok(FileType::from_raw_mode(stat.st_mode))
 }
 
-fn expect_kind(path: &Path, expected: FileType) -> Result<(), ImportError> {
+fn expect_kind(path: &Path, expected: FileType) -> Result<(), UntrustedError> {
     if kind(path)? == expected {
         Ok(())
     } else {
         Err(suspicious(path, "is not what git keeps there"))
-    }
-}
-
-fn suspicious(path: &Path, reason: &'static str) -> ImportError {
-    ImportError::Suspicious {
-        path: path.to_owned(),
-        reason,
-    }
-}
-
-fn file_error(path: &Path, source: io::Error) -> ImportError {
-    ImportError::File {
-        path: path.to_owned(),
-        source,
     }
 }

@@ -22,6 +22,7 @@ pub mod repository;
 pub mod spec;
 mod sys;
 pub mod toolchain;
+pub mod untrusted;
 pub mod vault;
 mod view;
 
@@ -37,7 +38,8 @@ pub use oid::{MalformedOid, Oid};
 pub use probe::{Primitive, Probe, probe};
 pub use process::{FencedProcess, PreparedFence, prepare, start};
 pub use proof::{FenceProof, NamespaceId, gap_description};
-pub use repository::AttemptRepository;
+pub use repository::{AttemptRepository, create_directories};
 pub use spec::{FencePaths, FenceSpec, FencedCommand};
 pub use toolchain::{link_caches, toolchain_environment};
+pub use untrusted::UntrustedError;
 pub use vault::{RepositoryError, Source, ensure_vault};

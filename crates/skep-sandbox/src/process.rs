@@ -4,10 +4,10 @@
 //! that is dropped, or whose engine dies, takes everything inside with it.
 
 use crate::channel::{
-    ExitStatus, Measured, Order, Report, order_messages, pair, try_receive_report, try_send,
+    ExitStatus, Order, Report, order_messages, pair, try_receive_report, try_send,
 };
 use crate::error::{Refusal, SandboxError, Step};
-use crate::launcher::LAUNCHER_ARGUMENT;
+use crate::launcher::{LAUNCHER_ARGUMENT, namespaces_of_this_process};
 use crate::level::IsolationLevel;
 use crate::limits::{KILL_MS_MAX, START_MS_MAX};
 use crate::proof::FenceProof;
@@ -139,7 +139,8 @@ impl PreparedFence {
             (Report::Refused(refusal), _) => return Err(refused(level, refusal)),
             _ => return Err(SandboxError::LauncherLost("answered out of turn")),
         };
-        let proof = proof_of(level, measured).map_err(|refusal| refused(level, refusal))?;
+        let own = namespaces_of_this_process().map_err(|refusal| refused(level, refusal))?;
+        let proof = FenceProof::of(level, self.gateway.is_some(), measured, &own);
         proof.verify(level)?;
         self.launcher.order(&Order::Go).await?;
         match self.launcher.report().await? {
@@ -153,6 +154,7 @@ impl PreparedFence {
             proof,
             gateway: self.gateway,
             gateway_url: self.gateway_url,
+            reported: None,
             ended: None,
         })
     }
@@ -166,6 +168,9 @@ pub struct FencedProcess {
     proof: FenceProof,
     gateway: Option<TcpListener>,
     gateway_url: Option<String>,
+    /// What the launcher said; kept, so that a wait that is dropped half-way loses nothing.
+    reported: Option<ExitStatus>,
+    /// The same once it is confirmed.
     ended: Option<ExitStatus>,
 }
 
@@ -207,15 +212,11 @@ impl FencedProcess {
         if let Some(status) = self.ended {
             return Ok(status);
         }
-        let status = match self.launcher.report().await {
-            Ok((Report::Ended(status), _)) => status,
-            Ok((Report::Refused(refusal), _)) => return Err(SandboxError::NotEnded(refusal)),
-            Ok(_) => return Err(SandboxError::LauncherLost("answered out of turn")),
-            Err(error) => {
-                self.kill_init();
-                return Err(error);
-            }
+        let status = match self.reported {
+            Some(status) => status,
+            None => self.await_report().await?,
         };
+        self.reported = Some(status);
         self.launcher
             .child
             .wait()
@@ -226,6 +227,18 @@ impl FencedProcess {
         }
         self.ended = Some(status);
         Ok(status)
+    }
+
+    async fn await_report(&mut self) -> Result<ExitStatus, SandboxError> {
+        match self.launcher.report().await {
+            Ok((Report::Ended(status), _)) => Ok(status),
+            Ok((Report::Refused(refusal), _)) => Err(SandboxError::NotEnded(refusal)),
+            Ok(_) => Err(SandboxError::LauncherLost("answered out of turn")),
+            Err(error) => {
+                self.kill_init();
+                Err(error)
+            }
+        }
     }
 
     /// Kills everything inside and waits until all of it is dead.
@@ -365,53 +378,68 @@ fn refused(level: IsolationLevel, refusal: Refusal) -> SandboxError {
     }
 }
 
-/// The launcher's measurements beside the engine's own.
-fn proof_of(level: IsolationLevel, measured: Measured) -> Result<FenceProof, Refusal> {
-    let own = crate::launcher::namespaces_of_this_process()?;
-    let gaps = gaps(level, &measured);
-    let namespaces = measured
-        .namespaces
-        .into_iter()
-        .filter(|namespace| !own.contains(namespace))
-        .collect();
-    Ok(FenceProof {
-        level,
-        landlock_abi: measured.landlock_abi,
-        landlock_files: measured.landlock_files,
-        landlock_network: measured.landlock_network,
-        namespaces,
-        seccomp: measured.seccomp,
-        no_new_privs: measured.no_new_privs,
-        uid: measured.uid,
-        gid: measured.gid,
-        capabilities: measured.capabilities,
-        bounding: measured.bounding,
-        gaps,
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::channel::{Measured, receive_order, send_report};
+    use crate::limits::ProcessLimits;
 
-fn gaps(level: IsolationLevel, measured: &Measured) -> Vec<String> {
-    let mut gaps = vec!["memory_per_process", "disk_space"];
-    if !measured.processes_limited {
-        gaps.push("process_count");
+    /// A launcher that measured too little is never told to go on.
+    #[tokio::test]
+    async fn a_fence_that_is_not_what_it_should_be_starts_nothing() {
+        let (engine, peer) = pair().unwrap();
+        let scripted = std::thread::spawn(move || {
+            let first = receive_order(peer.as_fd()).unwrap();
+            assert!(matches!(first, Some(Order::Run(_))));
+            let weak = Measured {
+                landlock_abi: 7,
+                landlock_files: true,
+                landlock_network: true,
+                namespaces: Vec::new(),
+                seccomp: false,
+                no_new_privs: true,
+                uid: 1000,
+                gid: 1000,
+                capabilities: "0".to_owned(),
+                bounding: "0".to_owned(),
+                processes_limited: true,
+            };
+            send_report(peer.as_fd(), &Report::Proved(weak), None).unwrap();
+            receive_order(peer.as_fd()).unwrap().is_none()
+        });
+        let child = Command::new("/bin/true").spawn().unwrap();
+        let (init, _other) = pair().unwrap();
+        let fence = PreparedFence {
+            launcher: Launcher {
+                child,
+                socket: sys::register(engine).unwrap(),
+            },
+            init,
+            spec: FenceSpec {
+                level: IsolationLevel::Landlock,
+                attempt_dir: PathBuf::from("/"),
+                writable: Vec::new(),
+                git_writable: false,
+                read_only: Vec::new(),
+                object_stores: Vec::new(),
+                gateway: false,
+                limits: ProcessLimits::default(),
+                launcher: PathBuf::from("/bin/true"),
+            },
+            gateway: None,
+            gateway_url: None,
+        };
+        let command = FencedCommand {
+            argv: vec!["/bin/true".to_owned()],
+            env: Vec::new(),
+            cwd: PathBuf::from("/"),
+        };
+        let error = fence.start(command).await.unwrap_err();
+        assert_eq!(error.code(), "isolation_unavailable");
+        assert!(error.to_string().contains("seccomp"), "{error}");
+        assert!(
+            scripted.join().unwrap(),
+            "the socket ended without a word to go on"
+        );
     }
-    if level == IsolationLevel::Landlock {
-        gaps.extend([
-            "mode_and_times",
-            "names_and_sizes",
-            "git_info",
-            "gateway_port",
-            "launcher_killed",
-        ]);
-        if measured.landlock_abi < 6 {
-            gaps.push("signals");
-        }
-        if measured.landlock_abi < 5 {
-            gaps.push("device_control");
-        }
-        if measured.uid == 0 {
-            gaps.push("superuser");
-        }
-    }
-    gaps.into_iter().map(str::to_owned).collect()
 }

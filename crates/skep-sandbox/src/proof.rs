@@ -3,6 +3,7 @@
 //! Invariant: nothing here is assumed. The launcher reads each value in the process that becomes
 //! the worker, after the last wall is up; the engine compares and refuses to go on otherwise.
 
+use crate::channel::Measured;
 use crate::error::SandboxError;
 use crate::level::IsolationLevel;
 use serde::{Deserialize, Serialize};
@@ -55,6 +56,35 @@ pub struct FenceProof {
 }
 
 impl FenceProof {
+    /// The launcher's measurements beside the engine's own namespaces.
+    pub(crate) fn of(
+        level: IsolationLevel,
+        has_gateway: bool,
+        measured: Measured,
+        own: &[NamespaceId],
+    ) -> Self {
+        let gaps = gaps(level, has_gateway, &measured);
+        let namespaces = measured
+            .namespaces
+            .into_iter()
+            .filter(|namespace| !own.contains(namespace))
+            .collect();
+        Self {
+            level,
+            landlock_abi: measured.landlock_abi,
+            landlock_files: measured.landlock_files,
+            landlock_network: measured.landlock_network,
+            namespaces,
+            seccomp: measured.seccomp,
+            no_new_privs: measured.no_new_privs,
+            uid: measured.uid,
+            gid: measured.gid,
+            capabilities: measured.capabilities,
+            bounding: measured.bounding,
+            gaps,
+        }
+    }
+
     /// Whether the measured values are what the level promises.
     ///
     /// # Errors
@@ -102,6 +132,29 @@ impl FenceProof {
     }
 }
 
+fn gaps(level: IsolationLevel, has_gateway: bool, measured: &Measured) -> Vec<String> {
+    let without_namespaces = level == IsolationLevel::Landlock;
+    let abi = measured.landlock_abi;
+    [
+        ("memory_per_process", true),
+        ("disk_space", true),
+        ("process_count", !measured.processes_limited),
+        ("mode_and_times", without_namespaces),
+        ("names_and_sizes", without_namespaces),
+        ("git_info", without_namespaces),
+        ("signals", without_namespaces && abi < 6),
+        ("device_control", without_namespaces && abi < 5),
+        ("gateway_port", without_namespaces && has_gateway),
+        ("port_on_every_host", without_namespaces && has_gateway),
+        ("launcher_killed", without_namespaces),
+        ("superuser", measured.uid == 0),
+    ]
+    .into_iter()
+    .filter(|(_, is_open)| *is_open)
+    .map(|(name, _)| name.to_owned())
+    .collect()
+}
+
 /// What a gap in a [`FenceProof`] means, in one sentence.
 pub fn gap_description(name: &str) -> Option<&'static str> {
     GAPS.iter()
@@ -143,6 +196,11 @@ pub const GAPS: &[(&str, &str)] = &[
     (
         "gateway_port",
         "the gateway's port is on the machine's own loopback, so other local users reach it too",
+    ),
+    (
+        "port_on_every_host",
+        "the worker can connect to the gateway's port number on any host, because landlock knows \
+         ports and not hosts",
     ),
     (
         "launcher_killed",
@@ -193,7 +251,7 @@ mod tests {
             ("user 0", |p| p.uid = 0),
             ("group 0", |p| p.gid = 0),
             ("net namespace", |p| {
-                p.namespaces.retain(|n| n.kind != "net")
+                p.namespaces.retain(|n| n.kind != "net");
             }),
             ("level", |p| p.level = IsolationLevel::Landlock),
         ];

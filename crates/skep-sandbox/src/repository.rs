@@ -15,7 +15,8 @@ use crate::vault::{
 };
 use skep_types::Scope;
 use std::ffi::OsString;
-use std::os::unix::fs::DirBuilderExt;
+use std::fs::Permissions;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// The file in an attempt's directory that holds what its `objects/info/alternates` must be.
@@ -55,16 +56,13 @@ impl AttemptRepository {
     ) -> Result<Self, RepositoryError> {
         let source = Source::find(source).await?;
         let object_stores = source.object_stores()?;
-        make_private(attempt_dir)?;
+        create_directories(attempt_dir)?;
         let attempt_dir = attempt_dir
             .canonicalize()
             .map_err(file_error(attempt_dir))?;
         let host = FencePaths::on_host(&attempt_dir);
         if host.git.join("HEAD").exists() {
             return Err(RepositoryError::Exists { path: host.git });
-        }
-        for directory in host.all() {
-            make_private(directory)?;
         }
         init_bare(&host.git, &source.object_format).await?;
         let alternates = write_alternates(&host.git.join("objects"), &object_stores)?;
@@ -132,7 +130,20 @@ impl AttemptRepository {
     }
 }
 
-/// Makes a directory that only its owner can enter.
+/// Makes the directories of an attempt, closed to other users. Directories that are there stay.
+///
+/// # Errors
+/// When they cannot be made.
+pub fn create_directories(attempt_dir: &Path) -> Result<(), RepositoryError> {
+    make_private(attempt_dir)?;
+    let closed = Permissions::from_mode(0o700);
+    std::fs::set_permissions(attempt_dir, closed).map_err(file_error(attempt_dir))?;
+    for directory in FencePaths::on_host(attempt_dir).all() {
+        make_private(directory)?;
+    }
+    Ok(())
+}
+
 fn make_private(path: &Path) -> Result<(), RepositoryError> {
     std::fs::DirBuilder::new()
         .recursive(true)

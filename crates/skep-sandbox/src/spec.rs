@@ -9,6 +9,7 @@ use crate::level::IsolationLevel;
 use crate::limits::{ProcessLimits, READ_ONLY_PATHS_MAX, WRITABLE_PATHS_MAX};
 use serde::{Deserialize, Serialize};
 use std::fmt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Component, Path, PathBuf};
 
 /// Where everything of an attempt lies inside the fence at level `namespaces`.
@@ -148,6 +149,9 @@ impl FenceSpec {
                 return Err(refused(directory, "is no directory of the attempt"));
             }
         }
+        if is_open_to_others(&spec.attempt_dir) {
+            return Err(refused(&spec.attempt_dir, "is open to other users"));
+        }
         spec.writable = minimal(&self.writable)?;
         spec.read_only = self.checked_roots(&self.read_only, &spec.attempt_dir)?;
         spec.object_stores = self.checked_roots(&self.object_stores, &spec.attempt_dir)?;
@@ -226,6 +230,14 @@ fn check_root(root: &Path, attempt_dir: &Path) -> Result<(), SandboxError> {
     Ok(())
 }
 
+/// Whether anybody but its owner may enter a directory. A worker may set any mode on its own files,
+/// and what belongs to the superuser must not become a way for others to be one.
+fn is_open_to_others(directory: &Path) -> bool {
+    directory
+        .symlink_metadata()
+        .is_ok_and(|metadata| metadata.permissions().mode() & 0o077 != 0)
+}
+
 fn resolve(path: &Path) -> Result<PathBuf, SandboxError> {
     path.canonicalize().map_err(|source| SandboxError::Path {
         path: path.to_owned(),
@@ -290,9 +302,7 @@ mod tests {
 
     fn attempt() -> tempfile::TempDir {
         let dir = tempfile::tempdir().unwrap();
-        for path in FencePaths::on_host(dir.path()).all() {
-            std::fs::create_dir(path).unwrap();
-        }
+        crate::create_directories(dir.path()).unwrap();
         dir
     }
 
@@ -345,6 +355,17 @@ mod tests {
             spec.read_only = vec![root.to_owned()];
             assert!(spec.checked().is_err(), "{}", root.display());
         }
+    }
+
+    #[test]
+    fn an_attempt_that_others_can_enter_is_refused() {
+        let dir = attempt();
+        let mut spec = spec(dir.path());
+        assert!(spec.checked().is_ok());
+        std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        assert!(spec.checked().is_err());
+        spec.attempt_dir = dir.path().join("repo");
+        assert!(spec.checked().is_err(), "no attempt is there");
     }
 
     #[test]

@@ -48,8 +48,17 @@ pub(crate) enum Origin {
     /// The attempt's: a symbolic link anywhere in it is refused, because what is in the work tree
     /// is whatever was committed.
     Attempt,
+    /// As `Attempt`, but passed over when it is missing: a checkout for a check has no git
+    /// directory, and so nothing to protect there.
+    AttemptIfThere,
     /// A directory of the scope: as `Attempt`, and made when it is missing.
     Scope,
+}
+
+impl Origin {
+    pub(crate) const fn may_be_missing(self) -> bool {
+        matches!(self, Self::System | Self::AttemptIfThere)
+    }
 }
 
 /// System trees, readable where they exist.
@@ -209,13 +218,12 @@ fn attempt_grants(spec: &FenceSpec) -> Vec<Grant> {
                 Rights::Read,
             ));
         }
-        // A checkout for a check has no git directory, and so nothing to protect there.
-        let has_git = host.repo.join(".git").symlink_metadata().is_ok();
-        if has_git && spec.writable.iter().any(|path| path.as_os_str().is_empty()) {
-            list.push(attempt(
-                &host.repo.join(".git"),
-                &inside.repo.join(".git"),
+        if spec.writable.iter().any(|path| path.as_os_str().is_empty()) {
+            list.push(grant(
+                host.repo.join(".git"),
+                inside.repo.join(".git"),
                 Rights::ReadData,
+                Origin::AttemptIfThere,
             ));
         }
     }

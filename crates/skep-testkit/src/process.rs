@@ -1,35 +1,69 @@
-//! Processes of this machine: who runs under a mark, and a place to meet a worker in its fence.
+//! Processes of this machine: who runs under a mark, whether they have ended, and a place to meet
+//! a worker in its fence.
 
 use anyhow::Context as _;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use tokio::io::AsyncReadExt as _;
+use tokio::net::unix::pipe;
 
 /// A process that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 pub struct RunningProcess {
     /// Its number.
     pub pid: u32,
     /// Its command line, arguments separated by blanks.
     pub command: String,
+    handle: OwnedFd,
+}
+
+impl RunningProcess {
+    /// Waits until it has ended, at most `limit_s` seconds; whether it has. The number may be
+    /// another's by then; the handle is not.
+    pub async fn ended(self, limit_s: i64) -> anyhow::Result<bool> {
+        let waited = tokio::task::spawn_blocking(move || {
+            let limit = Timespec {
+                tv_sec: limit_s,
+                tv_nsec: 0,
+            };
+            // A handle of a process is readable once the process has ended (pidfd_open(2)).
+            poll(
+                &mut [PollFd::new(&self.handle, PollFlags::IN)],
+                Some(&limit),
+            )
+        });
+        Ok(waited.await?? > 0)
+    }
 }
 
 /// Every process, in whichever namespace, with `mark` in its command line. This process and its
-/// own parents are left out: a runner may name the test it runs.
+/// parent are left out: a runner may name the test it runs.
 pub fn processes_marked(mark: &str) -> anyhow::Result<Vec<RunningProcess>> {
     let own = [std::process::id(), std::os::unix::process::parent_id()];
     let mut found = Vec::new();
     for entry in std::fs::read_dir("/proc")? {
         let name = entry?.file_name();
-        let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+        let Some(pid) = name.to_str().and_then(|name| name.parse::<i32>().ok()) else {
             continue;
         };
-        // A process may be gone before it is looked at; then it is not left behind.
-        let Ok(line) = std::fs::read(Path::new("/proc").join(&name).join("cmdline")) else {
+        // A process may be gone before it is looked at; then it is not left behind. The handle
+        // comes first, so that it is of the process whose command line is read.
+        let handle = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+        let line = std::fs::read(Path::new("/proc").join(&name).join("cmdline"));
+        let (Some(handle), Ok(line)) = (handle, line) else {
             continue;
         };
         let command = String::from_utf8_lossy(&line).replace('\0', " ");
+        let pid = pid.unsigned_abs();
         if command.contains(mark) && !own.contains(&pid) {
-            found.push(RunningProcess { pid, command });
+            found.push(RunningProcess {
+                pid,
+                command,
+                handle,
+            });
         }
     }
     Ok(found)
@@ -37,10 +71,13 @@ pub fn processes_marked(mark: &str) -> anyhow::Result<Vec<RunningProcess>> {
 
 /// A named pipe in a folder that a worker sees as its `TMPDIR`: the worker comes to it with
 /// `meet NAME`, and the test waits there without looking at a clock.
-pub struct Meeting(PathBuf);
+pub struct Meeting {
+    pipe: pipe::Receiver,
+    path: PathBuf,
+}
 
 impl Meeting {
-    /// Makes the place `name` in the attempt's folder on the host.
+    /// Makes the place `name` in the attempt's folder on the host. Inside a runtime.
     pub fn at(attempt_folder: &Path, name: &str) -> anyhow::Result<Self> {
         let path = attempt_folder.join("tmp").join(name);
         let made = Command::new("mkfifo")
@@ -49,13 +86,20 @@ impl Meeting {
             .status()
             .context("failed to start mkfifo")?;
         anyhow::ensure!(made.success(), "failed to make {}", path.display());
-        Ok(Self(path))
+        // A writing end of its own, so that it is not at its end before the worker has come.
+        let pipe = pipe::OpenOptions::new()
+            .read_write(true)
+            .open_receiver(&path)?;
+        Ok(Self { pipe, path })
     }
 
-    /// Waits until the worker has come; what it brought.
-    pub async fn wait(self) -> anyhow::Result<String> {
-        // Opening blocks until somebody writes.
-        let read = tokio::task::spawn_blocking(move || std::fs::read_to_string(self.0));
-        Ok(read.await??)
+    /// Waits until the worker has come.
+    pub async fn wait(mut self) -> anyhow::Result<()> {
+        let place = self.path.display().to_string();
+        self.pipe
+            .read_u8()
+            .await
+            .map(drop)
+            .with_context(|| format!("nobody came to {place}"))
     }
 }

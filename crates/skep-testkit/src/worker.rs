@@ -6,6 +6,7 @@
 /// - `save SUBJECT`: commits everything;
 /// - `ran COMMAND PASSED FAILED EXIT`: one test run as the contract has it;
 /// - `contract STATUS TESTS`: an honest contract of what git shows, with these test runs;
+/// - `report VERDICT CRITERIA DEFECTS`: an observer's report, the lists as JSON, and its contract;
 /// - `meet NAME`: waits for the test at that place, see [`crate::Meeting`].
 const PRELUDE: &str = r#"set -eu
 base() { git log --max-count=1 --format=%H --grep='^base'; }
@@ -21,6 +22,11 @@ contract() {
     files=$(files) commits=$(commits)
     printf '{"status":"%s","summary":"as asked","files_changed":[%s],"commits":[%s],"tests_run":[%s],"deviations":[],"follow_ups":[]}' \
         "$1" "${files%,}" "${commits%,}" "$2" > "$SKEP_CONTRACT_FILE"
+}
+report() {
+    printf '{"verdict":"%s","criteria":%s,"defects":%s}' "$@" > "$SKEP_REVIEW_FILE"
+    printf '{"status":"DONE","summary":"reviewed","files_changed":[],"commits":[],"tests_run":[],"deviations":[],"follow_ups":[]}' \
+        > "$SKEP_CONTRACT_FILE"
 }
 meet() {
     until [ -p "$TMPDIR/$1" ]; do sleep 0.01; done

@@ -6,6 +6,8 @@ use skep_testkit::{TestStore, on_both_engines};
 on_both_engines!(
     a_failed_operation_undoes_itself_only,
     a_reader_cannot_write,
+    a_reader_sees_one_snapshot,
+    a_refused_statement_cannot_be_passed_over,
     a_wake_follows_its_commit,
     a_changed_step_stops_the_start,
     a_newer_database_stops_the_start,
@@ -73,6 +75,54 @@ async fn a_reader_cannot_write(store: TestStore) -> anyhow::Result<()> {
     assert!(
         matches!(refused, Err(DbError::Statement { .. })),
         "{refused:?}"
+    );
+    assert_eq!(sums(&db).await?, []);
+    Ok(())
+}
+
+async fn a_reader_sees_one_snapshot(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let (first_read, go_on) = (std::sync::mpsc::channel(), std::sync::mpsc::channel::<()>());
+    let (read_once, written) = (first_read.0, std::sync::Mutex::new(go_on.1));
+    let reading = db.read("two reads", async move |tx: &mut Tx<'_>| {
+        let sql = "SELECT COUNT(*) AS n FROM account";
+        let before: i64 = tx.query_one(sql, &[]).await?.get("n")?;
+        // The closure runs on a thread of the store, which may be held here.
+        let _ = read_once.send(());
+        let _ = written.lock().map(|written| written.recv());
+        let after: i64 = tx.query_one(sql, &[]).await?.get("n")?;
+        Ok::<_, DbError>((before, after))
+    });
+    let other = store.open(SCHEMA, None).await?;
+    let writing = async {
+        tokio::task::spawn_blocking(move || first_read.1.recv()).await??;
+        other
+            .write("meanwhile", async |tx: &mut Tx<'_>| {
+                insert(tx, "a", 1).await
+            })
+            .await?;
+        go_on.0.send(())?;
+        anyhow::Ok(())
+    };
+    let (counts, wrote) = tokio::join!(reading, writing);
+    wrote?;
+    assert_eq!(counts?, (0, 0));
+    Ok(())
+}
+
+async fn a_refused_statement_cannot_be_passed_over(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let swallowed = db
+        .write("swallow", async |tx: &mut Tx<'_>| {
+            insert(tx, "a", 1).await?;
+            let refused = insert(tx, "a", 2).await;
+            assert!(refused.is_err());
+            Ok::<_, DbError>(())
+        })
+        .await;
+    assert!(
+        matches!(swallowed, Err(DbError::BadClosure { .. })),
+        "{swallowed:?}"
     );
     assert_eq!(sums(&db).await?, []);
     Ok(())

@@ -175,6 +175,10 @@ async fn more_events_than_one_batch_are_all_sealed(store: TestStore) -> anyhow::
             Ok::<(), LedgerError>(())
         })
         .await?;
+    if store.backend == Backend::Sqlite {
+        let report = ledger.verify().await?;
+        assert_eq!(report.events, count, "the commit itself has sealed them");
+    }
     let events = ledger.events().await?;
     let expected: Vec<(i64, i64)> = (1..=count).map(|n| (n, n)).collect();
     let found: Vec<(i64, i64)> = events.iter().map(|e| (e.seq, bees(e))).collect();

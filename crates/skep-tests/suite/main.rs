@@ -3,6 +3,7 @@
 mod authority;
 mod cli;
 mod db;
+mod director;
 mod gateway;
 mod http;
 mod ledger;

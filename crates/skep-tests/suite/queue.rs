@@ -292,6 +292,7 @@ fn crashed() -> AttemptEnd {
         state: AttemptState::Failed,
         failure_class: Some(FailureClass::WorkerCrash),
         model_actual: None,
+        session_id: None,
         counts_as_attempt: true,
     }
 }
@@ -302,6 +303,7 @@ fn succeeded() -> AttemptEnd {
         state: AttemptState::Succeeded,
         failure_class: None,
         model_actual: Some("stub-large".to_owned()),
+        session_id: None,
         counts_as_attempt: true,
     }
 }

@@ -19,6 +19,8 @@ const PARTS: &[SchemaPart] = &[
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_gateway::SCHEMA,
+    skep_director::SCHEMA,
 ];
 
 async fn the_steps_give_the_committed_schema(store: TestStore) -> anyhow::Result<()> {

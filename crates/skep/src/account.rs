@@ -20,6 +20,12 @@ pub(crate) fn print(printer: &Printer, job: &JobView) -> Result<(), Failure> {
     account.section("asked", &instruction(&job.instruction))?;
     account.section("worker", &workers(job))?;
     account.section("contract", &contract(job))?;
+    let earlier = job.verdicts.len().saturating_sub(1);
+    let earlier: Vec<String> = job.verdicts[..earlier]
+        .iter()
+        .map(earlier_verdict)
+        .collect();
+    account.section("before", &earlier)?;
     match &job.verdict {
         Some(verdict) => account.verdict(verdict)?,
         None => account.section("verdict", &["none: nothing was verified".to_owned()])?,
@@ -42,16 +48,15 @@ pub(crate) fn outcome(job: &JobView) -> String {
     let because = why
         .or(class)
         .map_or_else(String::new, |why| format!(": {why}"));
-    match job.state {
-        JobState::Done if job.landing.state == LandingState::Landed => {
-            let target = job.landing.target.as_deref().unwrap_or("its target");
-            let commit = job.landing.commit.as_deref().map_or("", short);
-            format!("is done and landed on {} as {commit}", one_line(target))
-        }
-        JobState::Done => "is done".to_owned(),
-        JobState::Failed => format!("failed{because}"),
-        state => format!("is {}{because}", state.as_str().replace('_', " ")),
+    if job.state == JobState::Failed {
+        return format!("failed{because}");
     }
+    if job.state == JobState::Done && job.landing.state == LandingState::Landed {
+        let target = job.landing.target.as_deref().unwrap_or("its target");
+        let commit = job.landing.commit.as_deref().map_or("", short);
+        return format!("is done and landed on {} as {commit}", one_line(target));
+    }
+    format!("is {}{because}", job.state.as_str().replace('_', " "))
 }
 
 /// How a state is shown.
@@ -244,6 +249,19 @@ fn contract(job: &JobView) -> Vec<String> {
     );
     lines.retain(|line| !line.is_empty());
     lines
+}
+
+/// A result that was sent back: the verdict and the rules that it broke.
+fn earlier_verdict(verdict: &VerdictView) -> String {
+    let broken = verdict
+        .findings
+        .iter()
+        .filter(|finding| finding.outcome == FindingOutcome::Contradicted);
+    let rules: Vec<String> = broken.map(|finding| one_line(&finding.rule)).collect();
+    match rules.is_empty() {
+        true => verdict.result.to_string(),
+        false => format!("{}: {}", verdict.result, rules.join(", ")),
+    }
 }
 
 fn review(review: &ReviewView) -> String {

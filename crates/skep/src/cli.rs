@@ -18,7 +18,7 @@ use std::path::PathBuf;
     max_term_width = 100,
     infer_subcommands = false,
     disable_help_subcommand = true,
-    after_help = "Start with `skep doctor`, then `skep run \"INSTRUCTION\" --repo DIR`.\n\
+    after_help = "Start with `skep demo`, then `skep doctor`, then `skep run \"INSTRUCTION\" --repo DIR`.\n\
         Exit codes: 0 done, 1 not successful, 2 usage, 3 policy, 4 not found, 5 unreachable."
 )]
 pub(crate) struct Cli {

@@ -65,6 +65,19 @@ impl Session {
         Ok(config)
     }
 
+    /// Says which configuration applies if nobody asked for it: one in the current folder may
+    /// have come with a repository, and it names commands that the engine runs.
+    pub(crate) fn announce(&self, config: &Config, home: &Home) {
+        let unasked = config
+            .file
+            .as_deref()
+            .filter(|_| self.global.config.is_none());
+        if let Some(file) = unasked.filter(|file| file.parent() != Some(home.root())) {
+            self.printer
+                .warning(&format!("the configuration is {}", file.display()));
+        }
+    }
+
     /// A way to the home, which has to be there already.
     pub(crate) async fn reach(&self) -> Result<Reach, Failure> {
         let home = self.home()?;

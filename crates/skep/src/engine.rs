@@ -8,7 +8,7 @@ use crate::home_lock::HomeLock;
 use skep_api::LedgerEntries;
 use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
 use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts};
-use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, Locality, Timeouts};
+use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, GatewayTables, Locality, Timeouts};
 use skep_http::{Server, ServerOptions, listen_on_socket, serve_gateway};
 use skep_ledger::{LedgerKey, SealerService};
 use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
@@ -71,7 +71,15 @@ impl OpenHome {
     ) -> Result<Self, Failure> {
         let clock: SharedClock = Arc::new(SystemClock);
         let entropy: SharedEntropy = Arc::new(OsEntropy);
-        let gateway_config = config.gateway(secrets)?;
+        let configured = config.gateway(secrets)?;
+        let models = model_facts(&configured);
+        let gateway_config = match secrets {
+            Secrets::Needed => configured,
+            // Whoever only reads needs no provider, and no script that may be gone.
+            Secrets::Left => GatewayTables::default()
+                .resolve(|_| Err(String::new()))
+                .unwrap_or(configured),
+        };
         let ledger_key = LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
             let hint = error
                 .hint()
@@ -79,7 +87,6 @@ impl OpenHome {
             Failure::unreachable(error.code(), failed_to(&error), hint)
         })?;
         let db = open_store(home, config, &ledger_key).await?;
-        let models = model_facts(&gateway_config);
         let gateway = Gateway::new(GatewayOptions {
             db: db.clone(),
             node: NodeId::new(clock.as_ref(), entropy.as_ref()),

@@ -17,25 +17,21 @@ mod progress;
 mod reach;
 mod signals;
 mod table;
+mod usage;
 
 use clap::Parser as _;
-use clap::error::ErrorKind;
-use cli::{Cli, Command, Global};
+use cli::{Cli, Command};
 use commands::Session;
 use failure::{Exit, Failure};
 use output::{KnownSecrets, Printer};
 use signals::Signals;
+use std::ffi::OsString;
 use std::process::ExitCode;
 use std::time::Duration;
 
 /// How long the runtime may take to end what blocks when everything else has stopped, in
 /// milliseconds.
 const RUNTIME_STOP_MS: u64 = 1_000;
-/// The exit code of a command line that cannot be read.
-const USAGE: u8 = 2;
-/// The hint for a command line that cannot be read and has no better one.
-const HELP_HINT: &str =
-    "`skep --help` lists the commands, `skep COMMAND --help` the options of one";
 
 fn main() -> ExitCode {
     // Before anything else: these two run inside a fence, where no runtime, no log and no
@@ -43,15 +39,16 @@ fn main() -> ExitCode {
     if let Some(exit) = skep_sandbox::launcher_main(std::env::args_os()) {
         return exit;
     }
-    if std::env::args_os()
-        .nth(1)
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    if arguments
+        .get(1)
         .is_some_and(|command| command == skep_harness::AGENT_COMMAND)
     {
         return skep_harness::agent_main();
     }
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
-        Err(error) => return unreadable(&error),
+        Err(error) => return usage::answer(&error, &arguments),
     };
     let secrets = KnownSecrets::default();
     let printer = Printer::new(&cli.global, secrets.clone());
@@ -91,6 +88,19 @@ fn run(cli: Cli, printer: &Printer, secrets: KnownSecrets) -> Result<Exit, Failu
 }
 
 async fn command(session: &Session, command: &Command) -> Result<Exit, Failure> {
+    let stops_in_order = matches!(command, Command::Demo(_) | Command::Up(_) | Command::Run(_));
+    if stops_in_order {
+        return dispatch(session, command).await;
+    }
+    // The other commands leave nothing half done.
+    let mut signals = session.signals.clone();
+    tokio::select! {
+        outcome = dispatch(session, command) => outcome,
+        number = signals.asked() => Ok(Exit::Signal(number)),
+    }
+}
+
+async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure> {
     match command {
         Command::Demo(arguments) => commands::demo::demo(session, arguments).await,
         Command::Up(arguments) => commands::up::up(session, arguments).await,
@@ -103,50 +113,4 @@ async fn command(session: &Session, command: &Command) -> Result<Exit, Failure> 
         }
         Command::Docs(arguments) => commands::docs::docs(session, arguments),
     }
-}
-
-/// A command line that cannot be read, or one that asks for help.
-fn unreadable(error: &clap::Error) -> ExitCode {
-    if matches!(
-        error.kind(),
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
-    ) {
-        // Whoever closed the pipe has read enough.
-        drop(error.print());
-        return ExitCode::SUCCESS;
-    }
-    if error.kind() == ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand {
-        // The help itself says best what is missing, and goes to stderr.
-        drop(error.print());
-        return ExitCode::from(USAGE);
-    }
-    let asked = |option: &str| {
-        std::env::args_os()
-            .skip(1)
-            .any(|argument| argument == option)
-    };
-    let global = Global {
-        home: None,
-        config: None,
-        json: asked("--json"),
-        quiet: false,
-        no_color: asked("--no-color"),
-    };
-    let failure = usage(error);
-    Printer::new(&global, KnownSecrets::default()).failure(&failure);
-    ExitCode::from(failure.code())
-}
-
-/// The parser's message in the form of every other error.
-fn usage(error: &clap::Error) -> Failure {
-    let text = error.to_string();
-    let mut paragraphs = text.split("\n\n").map(output::one_line);
-    let message = paragraphs.next().unwrap_or_default();
-    let message = message.strip_prefix("error: ").unwrap_or(&message);
-    let tip = paragraphs.find_map(|text| text.strip_prefix("tip: ").map(str::to_owned));
-    Failure::usage(
-        "usage",
-        message,
-        tip.unwrap_or_else(|| HELP_HINT.to_owned()),
-    )
 }

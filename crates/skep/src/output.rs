@@ -128,6 +128,11 @@ impl Printer {
         }
     }
 
+    /// Prints help that nobody asked for: to stderr, because it is no data, and always.
+    pub(crate) fn help(&self, text: &str) {
+        self.stderr(text);
+    }
+
     /// Says what a person should know before they go on.
     pub(crate) fn warning(&self, text: &str) {
         let label = self.painted_err("warning:", Tone::Attention);

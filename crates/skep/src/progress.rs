@@ -4,7 +4,7 @@
 //! Owns nothing but its own counts. What it says is what the ledger says; it decides nothing.
 
 use crate::failure::Failure;
-use crate::output::{Printer, Tone};
+use crate::output::Printer;
 use serde_json::Value;
 use skep_api::{Client, ClientError, EventStream, EventView};
 use skep_stdx::Stopwatch;
@@ -95,7 +95,10 @@ impl<'a> Follower<'a> {
                 },
                 _ = tick.tick() => self.draw(),
             }
-            if self.seen.state.is_some_and(rests) {
+            // The events of a job that was tried again hold an earlier end; its state does not.
+            if self.seen.state.is_some_and(rests)
+                && rests(self.client.job(self.job.as_str()).await?.state)
+            {
                 return self.read_report(&mut events).await;
             }
         }
@@ -141,7 +144,6 @@ impl<'a> Follower<'a> {
         let state = self.seen.state.map_or("queued", JobState::as_str);
         let clock = clock(self.watch.elapsed().as_secs());
         let counts = self.seen.counts();
-        let state = self.printer.painted_err(state, Tone::Strong);
         self.printer
             .live_line(&format!("{clock}  {state}  {counts}"));
     }
@@ -205,9 +207,10 @@ impl Seen {
             }
             "result_recorded" => {
                 let status = text("contract_status").unwrap_or("missing");
+                let counts = self.counts();
+                let comma = if counts.is_empty() { "" } else { ", " };
                 Some(format!(
-                    "the worker ended: contract {status}, {}",
-                    self.counts()
+                    "the worker ended: contract {status}{comma}{counts}"
                 ))
             }
             "check_run" => {
@@ -246,17 +249,22 @@ impl Seen {
         changed.then(|| format!("{to}{why}"))
     }
 
+    /// What there is to count so far; a worker without a model has no calls.
     fn counts(&self) -> String {
         let mut parts = Vec::new();
         if self.attempts > 1 {
             parts.push(format!("attempt {}", self.attempts));
         }
-        parts.push(counted(self.model_calls, "model call"));
-        parts.push(counted(self.tool_calls, "tool call"));
+        if self.model_calls > 0 {
+            parts.push(counted(self.model_calls, "model call"));
+            parts.push(self.cost.to_string());
+        }
+        if self.tool_calls > 0 {
+            parts.push(counted(self.tool_calls, "tool call"));
+        }
         if self.refusals > 0 {
             parts.push(format!("{} refused", self.refusals));
         }
-        parts.push(self.cost.to_string());
         parts.join(", ")
     }
 }
@@ -327,7 +335,7 @@ mod tests {
                 "result_recorded",
                 json!({"contract_status": "DONE"}),
                 Some(
-                    "the worker ended: contract DONE, 1 model call, 2 tool calls, 1 refused, $0.0015",
+                    "the worker ended: contract DONE, 1 model call, $0.0015, 2 tool calls, 1 refused",
                 ),
             ),
             (

@@ -11,7 +11,7 @@ use skep_db::Tx;
 use skep_harness::RunOutcome;
 use skep_queue::{AttemptEnd, Job, Lease};
 use skep_sandbox::AttemptRepository;
-use skep_stdx::Entropy;
+use skep_stdx::{Entropy, Redactor};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobState, Role};
 use std::path::Path;
 
@@ -23,6 +23,7 @@ impl Worker<'_> {
         repository: &AttemptRepository,
         ended: Ended,
         proof: String,
+        redactor: &Redactor,
     ) -> Result<After, StepFailure> {
         let Ended {
             outcome,
@@ -52,7 +53,7 @@ impl Worker<'_> {
             contract_error: error.or_else(|| imported.as_ref().err().cloned()),
             tip_commit: imported.ok(),
             contract: claims,
-            report: read_limited(&folder.join("out/review.json"))
+            report: read_limited(&folder.join("out/review.json"), redactor)
                 .and_then(|bytes| String::from_utf8(bytes).ok()),
             exit_code: outcome.exit.code.map(i64::from),
             isolation: proof,
@@ -67,7 +68,8 @@ impl Worker<'_> {
             exit_code: row.exit_code,
             refusals,
         };
-        self.record_end(row, recorded, end).await
+        self.record_end(row, recorded, end, outcome.session_id)
+            .await
     }
 
     /// The commit the worker left, in the engine's vault; or why it was not taken.
@@ -96,6 +98,7 @@ impl Worker<'_> {
         row: ResultRow,
         recorded: ResultRecorded,
         end: End,
+        session_id: Option<String>,
     ) -> Result<After, StepFailure> {
         let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
         let delay_ms = self.retry_delay_ms(end);
@@ -111,6 +114,7 @@ impl Worker<'_> {
                     state: end.attempt_state(),
                     failure_class: end.failure(),
                     model_actual: answered.into_iter().find_map(|model| model.actual),
+                    session_id: session_id.clone(),
                     counts_as_attempt: !matches!(end, End::Parked(_)),
                 };
                 skep_queue::attempt_ended(tx, &lease, &attempt, &attempt_end)
@@ -119,6 +123,7 @@ impl Worker<'_> {
                 let reason = reason.as_deref();
                 match (end, delay_ms) {
                     (End::Contract, _) => {
+                        record::clear_reason(tx, &lease.job).await?;
                         advance(tx, &lease, JobState::Verifying, true, None).await
                     }
                     (End::Parked(class), _) => {
@@ -161,6 +166,7 @@ impl Worker<'_> {
                         state: AttemptState::Lost,
                         failure_class: None,
                         model_actual: None,
+                        session_id: None,
                         counts_as_attempt: false,
                     };
                     skep_queue::attempt_ended(tx, &lease, &attempt, &end)
@@ -239,6 +245,7 @@ pub(crate) async fn end_failed(
         state: AttemptState::Failed,
         failure_class: Some(class),
         model_actual: None,
+        session_id: None,
         counts_as_attempt: true,
     };
     skep_queue::attempt_ended(tx, lease, attempt, &end)
@@ -274,8 +281,8 @@ pub(crate) async fn back_off(
 }
 
 /// Reads a file the worker wrote: a plain file, up to the contract's limit and one byte more, so
-/// that the reader sees that it is too large. Never through a link.
-pub(super) fn read_limited(path: &Path) -> Option<Vec<u8>> {
+/// that the reader sees that it is too large. Never through a link, and without its key.
+pub(super) fn read_limited(path: &Path, redactor: &Redactor) -> Option<Vec<u8>> {
     use std::io::Read as _;
     let is_file = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_file());
     if !is_file {
@@ -288,5 +295,8 @@ pub(super) fn read_limited(path: &Path) -> Option<Vec<u8>> {
         .take(limit)
         .read_to_end(&mut bytes)
         .ok()?;
-    Some(bytes)
+    Some(match String::from_utf8(bytes) {
+        Ok(text) => redactor.redact(&text).into_bytes(),
+        Err(error) => error.into_bytes(),
+    })
 }

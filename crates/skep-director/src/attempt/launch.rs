@@ -11,7 +11,7 @@ use skep_queue::AttemptStart;
 use skep_sandbox::{
     AttemptRepository, FencePaths, FenceSpec, FencedCommand, FencedProcess, SandboxError,
 };
-use skep_stdx::Secret;
+use skep_stdx::{Redactor, Secret};
 use skep_types::{FailureClass, KeyId, Role, Scope};
 use std::path::Path;
 use std::time::Duration;
@@ -52,13 +52,14 @@ impl Worker<'_> {
         Ok(repository)
     }
 
-    /// Mints the key, closes the fence and starts the worker in it.
+    /// Mints the key, closes the fence and starts the worker in it. What the worker leaves goes
+    /// through the redactor, which knows the key.
     pub(super) async fn start(
         &self,
         folder: &Path,
         repository: &AttemptRepository,
         instruction: String,
-    ) -> Result<(KeyId, FencedProcess, HarnessKind), StepFailure> {
+    ) -> Result<(KeyId, FencedProcess, HarnessKind, Redactor), StepFailure> {
         let (context, dispatch) = (self.context, self.dispatch);
         let kind: HarnessKind = dispatch
             .harness
@@ -84,6 +85,7 @@ impl Worker<'_> {
             launcher: context.launcher.clone(),
         };
         let (key_id, key) = self.mint().await?;
+        let redactor = Redactor::new([key.clone()]);
         let fence = skep_sandbox::prepare(&spec).await.map_err(fence_failure)?;
         let url = fence.gateway_url().unwrap_or_default().to_owned();
         let plan = self.plan(kind, &spec, url, scope, instruction, key)?;
@@ -95,7 +97,7 @@ impl Worker<'_> {
         };
         let process = fence.start(command).await.map_err(fence_failure)?;
         self.record_start(process.proof().level.as_str()).await?;
-        Ok((key_id, process, kind))
+        Ok((key_id, process, kind, redactor))
     }
 
     fn plan(

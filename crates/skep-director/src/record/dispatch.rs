@@ -123,6 +123,12 @@ pub(crate) async fn put_reason(tx: &mut Tx<'_>, job: &JobId, reason: &str) -> Re
         .map(|_| ())
 }
 
+/// Takes back what was said about a state that `job` has left.
+pub(crate) async fn clear_reason(tx: &mut Tx<'_>, job: &JobId) -> Result<(), DbError> {
+    let sql = "DELETE FROM job_reason WHERE job_id = ?1";
+    tx.execute(sql, params![job.as_str()]).await.map(|_| ())
+}
+
 /// Why `job` is in its state, where that was said.
 pub(crate) async fn reason(tx: &mut Tx<'_>, job: &JobId) -> Result<Option<String>, DbError> {
     let sql = "SELECT reason FROM job_reason WHERE job_id = ?1";

@@ -118,7 +118,7 @@ fn open_all(spec: &FenceSpec) -> Result<Vec<(PathBuf, Rights, OwnedFd)>, Refusal
         };
         match open_source(&grant, attempt_dir) {
             Ok(file) => opened.push((grant.inside, grant.rights, file)),
-            Err(rustix::io::Errno::NOENT) if grant.origin == Origin::System => {}
+            Err(rustix::io::Errno::NOENT) if grant.origin.may_be_missing() => {}
             Err(errno) => {
                 return Err(errno).at(Step::Path, &grant.inside.display().to_string());
             }

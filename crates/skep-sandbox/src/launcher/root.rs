@@ -15,6 +15,7 @@ use crate::sys::{self, MountRights};
 use crate::view::{Grant, Origin, Rights, SYSTEM_TREES, grants};
 use rustix::fs::{CWD, FileType, Mode, OFlags};
 use rustix::mount::UnmountFlags;
+use std::collections::BTreeSet;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
@@ -28,8 +29,9 @@ pub(super) fn build(spec: &FenceSpec) -> Result<bool, Refusal> {
     }
     let root = place_root(&spec.attempt_dir)?;
     let root = root.as_fd();
-    memory_at(root, "tmp", TMP_BYTES_MAX)?;
-    memory_at(root, "dev/shm", SHM_BYTES_MAX)?;
+    memory_at(root, Path::new("tmp"), TMP_BYTES_MAX)?;
+    memory_at(root, Path::new("dev/shm"), SHM_BYTES_MAX)?;
+    let frames = frame_in_tmp(root, &prepared)?;
     for part in &prepared {
         place(root, part)?;
     }
@@ -37,12 +39,14 @@ pub(super) fn build(spec: &FenceSpec) -> Result<bool, Refusal> {
     make_links(root)?;
     let processes_limited = place_proc(root, spec.limits.processes_max)?;
     enter(root)?;
-    let read_only = MountRights {
-        read_only: true,
-        no_devices: true,
-        no_exec: true,
-    };
-    sys::mount_setattr(root, read_only, false).at(Step::Mounts, "make the root read-only")?;
+    for mount in frames.iter().map(AsFd::as_fd).chain([root]) {
+        let read_only = MountRights {
+            read_only: true,
+            no_devices: true,
+            no_exec: true,
+        };
+        sys::mount_setattr(mount, read_only, false).at(Step::Mounts, "make the root read-only")?;
+    }
     Ok(processes_limited)
 }
 
@@ -69,7 +73,7 @@ fn prepare(grant: &Grant, attempt_dir: &Path) -> Result<Option<Prepared>, Refusa
     let path = grant.host.display().to_string();
     let source = match open_source(grant, attempt_dir) {
         Ok(source) => source,
-        Err(rustix::io::Errno::NOENT) if grant.origin == Origin::System => return Ok(None),
+        Err(rustix::io::Errno::NOENT) if grant.origin.may_be_missing() => return Ok(None),
         Err(errno) => return Err(errno).at(Step::Path, &path),
     };
     let is_directory = is_directory(source.as_fd()).at(Step::Path, &path)?;
@@ -96,7 +100,7 @@ fn system_link(grant: &Grant) -> Option<PathBuf> {
 pub(super) fn open_source(grant: &Grant, attempt_dir: &Path) -> rustix::io::Result<OwnedFd> {
     match grant.origin {
         Origin::System => open_with_links(&grant.host),
-        Origin::Attempt => open_without_links(&grant.host),
+        Origin::Attempt | Origin::AttemptIfThere => open_without_links(&grant.host),
         Origin::Scope => {
             let relative = grant
                 .host
@@ -124,10 +128,30 @@ fn place_root(attempt_dir: &Path) -> Result<OwnedFd, Refusal> {
     Ok(mount)
 }
 
-fn memory_at(root: BorrowedFd<'_>, inside: &str, bytes_max: u64) -> Result<(), Refusal> {
+fn memory_at(root: BorrowedFd<'_>, inside: &Path, bytes_max: u64) -> Result<OwnedFd, Refusal> {
+    let name = inside.display().to_string();
     let mount = memory(bytes_max, "1777")?;
-    let target = make_directories(root, Path::new(inside)).at(Step::Mounts, inside)?;
-    attach(mount.as_fd(), target.as_fd()).at(Step::Mounts, inside)
+    let target = make_directories(root, inside).at(Step::Mounts, &name)?;
+    attach(mount.as_fd(), target.as_fd()).at(Step::Mounts, &name)?;
+    Ok(mount)
+}
+
+/// A path that is shown below `/tmp`, as an object store of a repository there, hangs in a frame of
+/// its own: otherwise the directories that lead to it would be the worker's to write in. Returns the
+/// frames, which become read-only when everything is in place.
+fn frame_in_tmp(root: BorrowedFd<'_>, prepared: &[Prepared]) -> Result<Vec<OwnedFd>, Refusal> {
+    let mut framed = BTreeSet::new();
+    for part in prepared {
+        let (Prepared::Mount { inside, .. } | Prepared::Link { inside, .. }) = part;
+        let below = inside.strip_prefix("/tmp").ok().map(Path::components);
+        if let Some((Some(first), Some(_))) = below.map(|mut names| (names.next(), names.next())) {
+            framed.insert(Path::new("tmp").join(first));
+        }
+    }
+    framed
+        .iter()
+        .map(|frame| memory_at(root, frame, ROOT_BYTES_MAX))
+        .collect()
 }
 
 fn place(root: BorrowedFd<'_>, part: &Prepared) -> Result<(), Refusal> {

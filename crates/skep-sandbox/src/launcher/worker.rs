@@ -93,8 +93,9 @@ fn set_limits(limits: &ProcessLimits) -> Result<(), Refusal> {
         (Resource::Nofile, limits.open_files_max),
         (Resource::Nproc, limits.processes_max),
         (Resource::Cpu, limits.cpu_seconds_max),
-        // A dump would be written by the kernel, past every wall.
-        (Resource::Core, Some(0)),
+        // A dump is written by the kernel, or by a program of the host's, past every wall. The limit
+        // 0 stops the first and only 1 also the second (core(5)); one byte is too little for either.
+        (Resource::Core, Some(1)),
     ];
     for (resource, limit) in wanted {
         let Some(limit) = limit else { continue };

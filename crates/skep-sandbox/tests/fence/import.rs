@@ -3,7 +3,7 @@
 
 use crate::stage::{FILES, Stage, User, commit_all, git, write};
 use skep_sandbox::{
-    AttemptRepository, IsolationLevel, Oid, clean_checkout, ensure_vault, import_tip,
+    AttemptRepository, Git, IsolationLevel, Oid, clean_checkout, ensure_vault, import_tip,
 };
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
@@ -56,10 +56,9 @@ fn trap(attempt: &Attempt) -> (PathBuf, PathBuf) {
     (program, mark)
 }
 
-#[tokio::test]
-async fn nothing_the_attempt_configured_runs_in_the_engine() {
-    let attempt = attempt().await;
-    let (program, mark) = trap(&attempt);
+/// Names the trap wherever an attempt could name a program, and commits attributes that would find
+/// it.
+fn set_traps(attempt: &Attempt, program: &Path, mark: &Path) {
     let program = program.display().to_string();
     for name in [
         "core.fsmonitor",
@@ -116,7 +115,13 @@ async fn nothing_the_attempt_configured_runs_in_the_engine() {
     plumbing(&["add", "--all"]);
     plumbing(&["commit", "--quiet", "-m", "with attributes"]);
     assert!(!mark.exists(), "the trap is set and has not sprung");
+}
 
+#[tokio::test]
+async fn nothing_the_attempt_configured_runs_in_the_engine() {
+    let attempt = attempt().await;
+    let (program, mark) = trap(&attempt);
+    set_traps(&attempt, &program, &mark);
     let tip = attempt.import().await.unwrap();
     let checkout = attempt.stage.home.join("checkout");
     clean_checkout(&attempt.vault, &tip, &checkout)
@@ -141,6 +146,31 @@ async fn nothing_the_attempt_configured_runs_in_the_engine() {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .output()
         .unwrap();
+    assert!(mark.exists(), "the trap works");
+}
+
+/// The same for a repository that the engine does run git in: the user's hooks are for the user.
+#[tokio::test]
+async fn git_runs_nothing_that_a_repository_sets_up() {
+    let attempt = attempt().await;
+    let (program, mark) = trap(&attempt);
+    let source = &attempt.stage.source;
+    let hook = source.join(".git/hooks/reference-transaction");
+    write(&hook, "");
+    std::fs::copy(&program, &hook).unwrap();
+    git(
+        source,
+        &["config", "core.fsmonitor", &program.display().to_string()],
+    );
+    let engine = Git::at(source.join(".git"));
+    let base = engine.commit("HEAD").await.unwrap();
+    assert_eq!(base, attempt.stage.base);
+    engine
+        .run(&["update-ref", "refs/heads/a", base.as_str()])
+        .await
+        .unwrap();
+    assert!(!mark.exists(), "the engine ran the hook");
+    git(source, &["update-ref", "refs/heads/b", base.as_str()]);
     assert!(mark.exists(), "the trap works");
 }
 

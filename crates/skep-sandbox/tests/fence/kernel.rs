@@ -1,5 +1,6 @@
 //! Ways out through the kernel's own doors: system calls, privileges, other processes.
 
+use crate::levels::run_through;
 use crate::stage::{NOBODY, Stage, User, everywhere, is_superuser, refusal_in};
 use skep_sandbox::IsolationLevel;
 use std::os::unix::fs::PermissionsExt;
@@ -129,10 +130,17 @@ async fn a_worker_holds_what_it_was_given_and_nothing_else() {
         let mut lines: Vec<&str> = outcome.stdout().lines().collect();
         lines.sort_unstable();
         assert_eq!(lines, ["ONE=1", "TWO=a b"], "{level} {user:?}");
-        let script = "for fd in 0 1 2 3 4 5 6 7 8 9 10 11 12 20 63; do
-                (: <&$fd) 2>/dev/null && echo $fd
-            done; true";
-        assert_eq!(stage.shell(script), "0\n1\n2\n", "{level} {user:?}");
+        // An engine that was itself started with a descriptor that is not for the worker.
+        let count = "for fd in 0 1 2 3 4 5 6 7 8 9; do (: <&$fd) 2>/dev/null && echo $fd; done";
+        let launcher = stage.spec.launcher.display().to_string();
+        let leaking = [
+            "-c",
+            "exec 7</etc/passwd 9</etc/passwd \"$0\" run",
+            &launcher,
+        ];
+        let command = stage.command(&["/bin/sh", "-c", &format!("{count}; true")]);
+        let outcome = run_through(&stage, &command, "/bin/sh", &leaking);
+        assert_eq!(outcome["stdout"], "0\n1\n2\n", "{level} {user:?} {outcome}");
         assert_eq!(stage.shell("umask; cat < /dev/stdin | wc -c"), "0022\n0\n");
     }
 }

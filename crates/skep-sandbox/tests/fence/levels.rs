@@ -1,7 +1,7 @@
 //! A level is what it says or it is refused, and the proof is what was measured.
 
 use crate::stage::{Stage, User, everywhere, is_superuser};
-use skep_sandbox::{FenceProof, IsolationLevel, probe};
+use skep_sandbox::{FenceProof, FencedCommand, IsolationLevel, probe};
 use std::io::Write;
 use std::process::{Command, Stdio};
 
@@ -34,9 +34,13 @@ async fn the_proof_is_what_is_so_inside() {
     }
 }
 
-/// Runs a helper's `run` for a stage through another program.
-fn run_through(stage: &Stage, program: &str, arguments: &[&str]) -> serde_json::Value {
-    let command = stage.command(&["/bin/sh", "-c", "echo ran > src/ran"]);
+/// Runs a command of a stage with an engine that another program starts.
+pub(crate) fn run_through(
+    stage: &Stage,
+    command: &FencedCommand,
+    program: &str,
+    arguments: &[&str],
+) -> serde_json::Value {
     let request = serde_json::json!({"spec": stage.spec, "command": command});
     let mut child = stage
         .as_user(Command::new(program).args(arguments))
@@ -50,6 +54,11 @@ fn run_through(stage: &Stage, program: &str, arguments: &[&str]) -> serde_json::
     let output = child.wait_with_output().unwrap();
     serde_json::from_slice(&output.stdout)
         .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)))
+}
+
+/// A command that leaves a file behind where it ran.
+fn marking(stage: &Stage) -> FencedCommand {
+    stage.command(&["/bin/sh", "-c", "echo ran > src/ran"])
 }
 
 fn ran(stage: &Stage) -> bool {
@@ -72,7 +81,7 @@ async fn a_machine_without_user_namespaces_is_told_so() {
             script,
             &launcher,
         ];
-        let outcome = run_through(&stage, "/usr/bin/unshare", &arguments);
+        let outcome = run_through(&stage, &marking(&stage), "/usr/bin/unshare", &arguments);
         match level {
             IsolationLevel::Namespaces => {
                 assert_eq!(
@@ -98,7 +107,12 @@ async fn a_fence_without_landlock_does_not_stand() {
     for (level, user) in everywhere() {
         let stage = Stage::new(level, user).await;
         let launcher = stage.spec.launcher.display().to_string();
-        let outcome = run_through(&stage, &launcher, &["stacked", "16", &launcher, "run"]);
+        let outcome = run_through(
+            &stage,
+            &marking(&stage),
+            &launcher,
+            &["stacked", "16", &launcher, "run"],
+        );
         assert_eq!(
             outcome["error"], "isolation_unavailable",
             "{user:?} {outcome}"

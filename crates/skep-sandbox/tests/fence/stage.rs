@@ -88,11 +88,7 @@ impl Stage {
                 .await
                 .unwrap();
         write(&repository.attempt_dir.join("in/task.md"), "task\n");
-        let launcher = bin.join("skep");
-        let helper = Path::new(env!("CARGO_BIN_EXE_skep-fence-helper"));
-        std::fs::hard_link(helper, &launcher)
-            .or_else(|_| std::fs::copy(helper, &launcher).map(drop))
-            .unwrap();
+        let launcher = launcher_in(&bin);
         if user == User::Nobody {
             for directory in [&source, &outside, &home] {
                 give_to_nobody(directory);
@@ -104,7 +100,7 @@ impl Stage {
             writable: vec![PathBuf::from("src")],
             git_writable: true,
             read_only: Vec::new(),
-            object_stores: repository.object_stores.clone(),
+            object_stores: repository.object_stores,
             gateway: false,
             limits: ProcessLimits::default(),
             launcher,
@@ -265,6 +261,25 @@ fn snapshot(path: &Path, into: &mut Snapshot) {
 pub(crate) fn write(path: &Path, text: &str) {
     std::fs::create_dir_all(path.parent().unwrap()).unwrap();
     std::fs::write(path, text).unwrap();
+}
+
+/// The helper where every user can execute it. An unprivileged user of the tests has it already;
+/// others link it, or have another process copy it: a file that is open for writing in this one
+/// could be inherited by a child and then not be executed.
+fn launcher_in(directory: &Path) -> PathBuf {
+    let helper = PathBuf::from(env!("CARGO_BIN_EXE_skep-fence-helper"));
+    if !is_superuser() {
+        return helper;
+    }
+    let launcher = directory.join("skep");
+    if std::fs::hard_link(&helper, &launcher).is_err() {
+        let copied = Command::new("cp")
+            .args([&helper, &launcher])
+            .status()
+            .unwrap();
+        assert!(copied.success());
+    }
+    launcher
 }
 
 fn open_to_all(path: &Path) {

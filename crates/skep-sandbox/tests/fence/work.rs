@@ -2,8 +2,8 @@
 
 use crate::stage::{Stage, User, everywhere, git, write};
 use skep_sandbox::{
-    FencePaths, IsolationLevel, changed_files, clean_checkout, commits, ensure_vault, import_tip,
-    link_caches, toolchain_environment,
+    FencePaths, IsolationLevel, changed_files, clean_checkout, commits, create_directories,
+    ensure_vault, import_tip, link_caches, toolchain_environment,
 };
 use std::path::{Path, PathBuf};
 
@@ -192,6 +192,29 @@ async fn a_python_in_a_toolchain_root_works_inside() {
         assert!(
             Path::new(prefix.trim()).starts_with(root.join("versions")),
             "{level} {prefix}"
+        );
+    }
+}
+
+/// The engine's own checks run in a fence too: around an exact tree, without git and without
+/// anybody to reach.
+#[tokio::test]
+async fn a_clean_checkout_can_be_checked_in_a_fence() {
+    for level in IsolationLevel::ALL {
+        let mut stage = Stage::new(*level, User::Own).await;
+        let vault = ensure_vault(&stage.home, &stage.source).await.unwrap();
+        let check = stage.home.join("checks/1");
+        create_directories(&check).unwrap();
+        clean_checkout(&vault, &stage.base, &check.join("repo"))
+            .await
+            .unwrap();
+        stage.spec.attempt_dir = check.canonicalize().unwrap();
+        stage.spec.writable = vec![".".into()];
+        stage.spec.git_writable = false;
+        stage.spec.object_stores.clear();
+        assert_eq!(
+            stage.shell("cat README.md; echo built > built; ls -A"),
+            "read me\nREADME.md\nbuilt\nsrc\ntests\n"
         );
     }
 }

@@ -1,6 +1,8 @@
 //! How calls end: well, badly, or unseen. None loses money or the account's truth.
 
-use super::stand::{SHORT_COST, Stand, open_key, request, short_stream, short_timeouts, stream_of, write};
+use super::stand::{
+    SHORT_COST, Stand, limited_key, request, short_stream, short_timeouts, stream_of, worst, write,
+};
 use super::upstream::Plan;
 use bytes::{Bytes, BytesMut};
 use http::{Method, StatusCode};
@@ -15,6 +17,7 @@ use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 
 on_both_engines!(
+    a_call_that_never_ends_is_cut,
     a_client_that_hangs_up_early_is_still_charged_truly,
     a_client_that_hangs_up_on_silence_leaves_it_unconfirmed,
     a_killed_process_leaves_unconfirmed_spending,
@@ -25,11 +28,6 @@ on_both_engines!(
     silence_is_unconfirmed,
     the_end_is_seen_after_the_account,
 );
-
-fn worst() -> MicroUsd {
-    let sent = request("large-1", 10, true).len();
-    MicroUsd(i64::try_from(sent).unwrap() * 6 + 10 * 15 + 3)
-}
 
 fn unconfirmed(amount: MicroUsd) -> Sums {
     Sums {
@@ -47,13 +45,17 @@ fn spent(amount: MicroUsd) -> Sums {
 
 async fn the_end_is_seen_after_the_account(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
-    let (id, key) = stand.mint(open_key()).await?;
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
     let gate = Arc::new(Semaphore::new(0));
     let stream = short_stream();
-    stand.upstream.plan(Plan::stream().chunk(&stream).gate(&gate).end());
+    stand
+        .upstream
+        .plan(Plan::stream().chunk(&stream).gate(&gate).end());
     let headers = [("x-api-key", key.reveal())];
     let body = Bytes::from(request("large", 10, true));
-    let answer = stand.start(Method::POST, "/v1/messages", &headers, body).await?;
+    let answer = stand
+        .start(Method::POST, "/v1/messages", &headers, body)
+        .await?;
     let mut body = answer.into_body();
     let mut got = BytesMut::new();
     while got.len() < stream.len() {
@@ -63,7 +65,10 @@ async fn the_end_is_seen_after_the_account(store: TestStore) -> anyhow::Result<(
     assert_eq!(stand.sums(&id).await?, spent(SHORT_COST));
     gate.add_permits(1);
     body.collect().await?;
-    assert_eq!(stand.call_events().await?, ["model_call_admitted", "model_call_settled"]);
+    assert_eq!(
+        stand.call_events().await?,
+        ["model_call_admitted", "model_call_settled"]
+    );
     Ok(())
 }
 
@@ -76,16 +81,39 @@ async fn a_stream_that_breaks_off_is_unconfirmed(store: TestStore) -> anyhow::Re
     let garbage = [&start, "event: message_delta\ndata: {\n\n", &end].concat();
     for (plan, whole, reason) in [
         (Plan::stream().chunk(&start).cut(), false, "broke_off"),
-        (Plan::stream().chunk(&start).chunk(&text).end(), true, "truncated"),
-        (Plan::stream().chunk(&start).chunk(&text).chunk(nearly).end(), true, "truncated"),
-        (Plan::stream().chunk(&late_error).end(), true, "truncated"),
-        (Plan::stream().chunk(&garbage).end(), true, "truncated"),
-        (Plan::json("200 OK", &[], "<html>busy</html>"), true, "truncated"),
+        (
+            Plan::stream().chunk(&start).chunk(&text).end(),
+            true,
+            "truncated",
+        ),
+        (
+            Plan::stream()
+                .chunk(&start)
+                .chunk(&text)
+                .chunk(nearly)
+                .end(),
+            true,
+            "truncated",
+        ),
+        (
+            Plan::stream().chunk(&late_error).end(),
+            true,
+            "provider_error",
+        ),
+        (Plan::stream().chunk(&garbage).end(), true, "unreadable"),
+        (
+            Plan::json("200 OK", &[], "<html>busy</html>"),
+            true,
+            "unreadable",
+        ),
     ] {
-        let (id, key) = stand.mint(open_key()).await?;
+        let (id, key) = stand.mint(limited_key(1_000_000)).await?;
         stand.upstream.plan(plan);
         let reply = stand.messages(&key, &request("large", 10, true)).await?;
-        assert_eq!((reply.status, reply.body.is_some()), (StatusCode::OK, whole));
+        assert_eq!(
+            (reply.status, reply.body.is_some()),
+            (StatusCode::OK, whole)
+        );
         stand.gateway.idle().await;
         assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
         let events = stand.payloads("model_call_unconfirmed").await?;
@@ -99,12 +127,32 @@ async fn an_error_of_the_provider_costs_nothing(store: TestStore) -> anyhow::Res
     let body = "{\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"},\"request_id\":\"req_1\"}";
     let early = "event: error\ndata: {\"type\":\"error\",\"error\":{\"type\":\"overloaded_error\",\"message\":\"Overloaded\"}}\n\n";
     for (plan, status, expected) in [
-        (Plan::json("529 Overloaded", &["retry-after: 7", "x-should-retry: true"], body), 529, body),
-        (Plan::json("500 Oops", &["retry-after: 7", "x-should-retry: true"], "<html>"), 500, "<html>"),
-        (Plan::json("400 Bad", &["retry-after: 7", "x-should-retry: true"], body), 400, body),
+        (
+            Plan::json(
+                "529 Overloaded",
+                &["retry-after: 7", "x-should-retry: true"],
+                body,
+            ),
+            529,
+            body,
+        ),
+        (
+            Plan::json(
+                "500 Oops",
+                &["retry-after: 7", "x-should-retry: true"],
+                "<html>",
+            ),
+            500,
+            "<html>",
+        ),
+        (
+            Plan::json("400 Bad", &["retry-after: 7", "x-should-retry: true"], body),
+            400,
+            body,
+        ),
         (Plan::stream().chunk(early).end(), 200, early),
     ] {
-        let (id, key) = stand.mint(open_key()).await?;
+        let (id, key) = stand.mint(limited_key(1_000_000)).await?;
         stand.upstream.plan(plan);
         let reply = stand.messages(&key, &request("large", 10, true)).await?;
         assert_eq!(reply.status.as_u16(), status);
@@ -115,10 +163,17 @@ async fn an_error_of_the_provider_costs_nothing(store: TestStore) -> anyhow::Res
         }
         assert_eq!(stand.sums(&id).await?, Sums::default());
     }
-    let (id, key) = stand.mint(open_key()).await?;
-    stand.upstream.plan(Plan::json("302 Found", &["location: http://127.0.0.1:1/"], ""));
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    stand.upstream.plan(Plan::json(
+        "302 Found",
+        &["location: http://127.0.0.1:1/"],
+        "",
+    ));
     let reply = stand.messages(&key, &request("large", 10, true)).await?;
-    assert_eq!((reply.status, reply.header("location")), (StatusCode::BAD_GATEWAY, None));
+    assert_eq!(
+        (reply.status, reply.header("location")),
+        (StatusCode::BAD_GATEWAY, None)
+    );
     assert_eq!(stand.sums(&id).await?, Sums::default());
     assert_eq!(stand.payloads("model_call_released").await?.len(), 5);
     Ok(())
@@ -126,12 +181,18 @@ async fn an_error_of_the_provider_costs_nothing(store: TestStore) -> anyhow::Res
 
 async fn an_unreachable_provider_costs_nothing(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
-    let (id, key) = stand.mint(open_key()).await?;
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
     let reply = stand.messages(&key, &request("dead", 10, true)).await?;
     assert_eq!(reply.status, StatusCode::BAD_GATEWAY);
     let (kind, message, code) = reply.error()?;
-    assert_eq!((kind.as_str(), code.as_deref()), ("api_error", Some("provider_unreachable")));
-    assert!(message.contains("`dead`") && !message.contains("127.0.0.1"), "{message}");
+    assert_eq!(
+        (kind.as_str(), code.as_deref()),
+        ("api_error", Some("provider_unreachable"))
+    );
+    assert!(
+        message.contains("`dead`") && !message.contains("127.0.0.1"),
+        "{message}"
+    );
     assert_eq!(stand.sums(&id).await?, Sums::default());
     Ok(())
 }
@@ -140,21 +201,52 @@ async fn silence_is_unconfirmed(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::with(&store, "", short_timeouts()).await?;
     let never = Arc::new(Semaphore::new(0));
     let [start, ..] = stream_of("large-1", r#"{"input_tokens":10,"output_tokens":1}"#, 5);
-    let (id, key) = stand.mint(open_key()).await?;
-    stand.upstream.plan(Plan::stream().chunk(&start).gate(&never).end());
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    stand
+        .upstream
+        .plan(Plan::stream().chunk(&start).gate(&never).end());
     let reply = stand.messages(&key, &request("large", 10, true)).await?;
-    assert_eq!((reply.status, reply.body), (StatusCode::OK, None), "cut, not ended");
+    assert_eq!(
+        (reply.status, reply.body),
+        (StatusCode::OK, None),
+        "cut, not ended"
+    );
     assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
 
-    let (id, key) = stand.mint(open_key()).await?;
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
     stand.upstream.plan(Plan::silent(&never));
     let reply = stand.messages(&key, &request("large", 10, true)).await?;
     assert_eq!(reply.status, StatusCode::GATEWAY_TIMEOUT);
     assert_eq!(reply.error()?.0, "timeout_error");
     assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
+
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    let open = Arc::new(Semaphore::new(1));
+    stand.upstream.plan(Plan::silent(&open));
+    let reply = stand.messages(&key, &request("large", 10, true)).await?;
+    assert_eq!(reply.error()?.2.as_deref(), Some("provider_broke_off"));
+    assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
     let reasons = stand.payloads("model_call_unconfirmed").await?;
     let reasons: Vec<_> = reasons.iter().map(|event| &event["reason"]).collect();
-    assert_eq!(reasons, ["silent", "no_answer"]);
+    assert_eq!(reasons, ["silent", "no_answer", "broke_off"]);
+    Ok(())
+}
+
+async fn a_call_that_never_ends_is_cut(store: TestStore) -> anyhow::Result<()> {
+    let timeouts = Timeouts {
+        call: short_timeouts().idle,
+        ..Timeouts::default()
+    };
+    let stand = Stand::with(&store, "", timeouts).await?;
+    let never = Arc::new(Semaphore::new(0));
+    let [start, ..] = stream_of("large-1", r#"{"input_tokens":10,"output_tokens":1}"#, 5);
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    stand
+        .upstream
+        .plan(Plan::stream().chunk(&start).gate(&never).end());
+    let reply = stand.messages(&key, &request("large", 10, true)).await?;
+    assert_eq!(reply.body, None, "cut, not ended");
+    assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
     Ok(())
 }
 
@@ -174,12 +266,21 @@ async fn hang_up_after(stand: &Stand, key: &str, until: &str) -> anyhow::Result<
     Ok(())
 }
 
-async fn a_client_that_hangs_up_early_is_still_charged_truly(store: TestStore) -> anyhow::Result<()> {
+async fn a_client_that_hangs_up_early_is_still_charged_truly(
+    store: TestStore,
+) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
     let [start, text, end] = stream_of("large-1", r#"{"input_tokens":10,"output_tokens":1}"#, 5);
-    let (id, key) = stand.mint(open_key()).await?;
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
     let gate = Arc::new(Semaphore::new(0));
-    stand.upstream.plan(Plan::stream().chunk(&start).gate(&gate).chunk(&text).chunk(&end).end());
+    stand.upstream.plan(
+        Plan::stream()
+            .chunk(&start)
+            .gate(&gate)
+            .chunk(&text)
+            .chunk(&end)
+            .end(),
+    );
     hang_up_after(&stand, key.reveal(), "message_start").await?;
     gate.add_permits(1);
     stand.gateway.idle().await;
@@ -187,7 +288,9 @@ async fn a_client_that_hangs_up_early_is_still_charged_truly(store: TestStore) -
     Ok(())
 }
 
-async fn a_client_that_hangs_up_on_silence_leaves_it_unconfirmed(store: TestStore) -> anyhow::Result<()> {
+async fn a_client_that_hangs_up_on_silence_leaves_it_unconfirmed(
+    store: TestStore,
+) -> anyhow::Result<()> {
     let timeouts = Timeouts {
         drain: short_timeouts().drain,
         ..Timeouts::default()
@@ -195,16 +298,28 @@ async fn a_client_that_hangs_up_on_silence_leaves_it_unconfirmed(store: TestStor
     let stand = Stand::with(&store, "", timeouts).await?;
     let never = Arc::new(Semaphore::new(0));
     let [start, ..] = stream_of("large-1", r#"{"input_tokens":10,"output_tokens":1}"#, 5);
-    let (id, key) = stand.mint(open_key()).await?;
-    stand.upstream.plan(Plan::stream().chunk(&start).gate(&never).end());
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    stand
+        .upstream
+        .plan(Plan::stream().chunk(&start).gate(&never).end());
     hang_up_after(&stand, key.reveal(), "message_start").await?;
     stand.gateway.idle().await;
     assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
     let events = stand.payloads("model_call_unconfirmed").await?;
     assert_eq!(events[0]["reason"], "client_gone");
 
+    // Gone while more is on its way than the connection holds.
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
+    let flood = Plan::stream()
+        .chunk(&start)
+        .chunks(": waggle\n\n".repeat(1_000_000), 65_536);
+    stand.upstream.plan(flood.gate(&never).end());
+    hang_up_after(&stand, key.reveal(), "waggle").await?;
+    stand.gateway.idle().await;
+    assert_eq!(stand.sums(&id).await?, unconfirmed(worst()));
+
     // Gone before the provider has begun to answer.
-    let (id, key) = stand.mint(open_key()).await?;
+    let (id, key) = stand.mint(limited_key(1_000_000)).await?;
     stand.upstream.plan(Plan::silent(&never));
     let headers = [("x-api-key", key.reveal())];
     let body = Bytes::from(request("large", 10, true));
@@ -240,7 +355,7 @@ async fn kill_under_calls(stand: &mut Stand, count: usize) -> anyhow::Result<Vec
     stand.upstream.otherwise(Plan::silent(&never));
     let mut ids = Vec::new();
     for arrived in 1..=count {
-        let (id, key) = stand.mint(super::stand::limited_key(1_000_000)).await?;
+        let (id, key) = stand.mint(limited_key(1_000_000)).await?;
         ids.push(id);
         let headers = [("x-api-key", key.reveal())];
         let body = Bytes::from(request("large", 10, true));
@@ -258,27 +373,49 @@ async fn a_killed_process_leaves_unconfirmed_spending(store: TestStore) -> anyho
     let mut stand = Stand::with(&store, more, patient()).await?;
     let ids = kill_under_calls(&mut stand, 3).await?;
     let all = MicroUsd(worst().0 * 3);
-    assert_eq!(stand.budget("all").await?.reserved, all, "nobody has ended them");
-    assert_eq!(reconcile(&stand, Some(stand.node.clone())).await?, (0, MicroUsd::ZERO), "its own are alive");
+    assert_eq!(
+        stand.budget("all").await?.reserved,
+        all,
+        "nobody has ended them"
+    );
+    assert_eq!(
+        reconcile(&stand, Some(stand.node.clone())).await?,
+        (0, MicroUsd::ZERO),
+        "its own are alive"
+    );
 
     // Another process takes the home over.
     let next = NodeId::new(&skep_stdx::SystemClock, &skep_stdx::OsEntropy);
     assert_eq!(reconcile(&stand, Some(next.clone())).await?, (3, all));
-    assert_eq!(stand.budget("all").await?, unconfirmed(all), "never free money");
+    assert_eq!(
+        stand.budget("all").await?,
+        unconfirmed(all),
+        "never free money"
+    );
     for id in &ids {
         assert_eq!(stand.sums(id).await?, unconfirmed(worst()));
     }
-    assert_eq!(reconcile(&stand, Some(next)).await?, (0, MicroUsd::ZERO), "once");
+    assert_eq!(
+        reconcile(&stand, Some(next)).await?,
+        (0, MicroUsd::ZERO),
+        "once"
+    );
     let events = stand.payloads("model_call_unconfirmed").await?;
     assert_eq!(events.len(), 3);
     assert!(events.iter().all(|event| event["reason"] == "process_lost"));
     Ok(())
 }
 
-async fn a_lost_call_of_another_node_is_given_up_after_its_deadline(store: TestStore) -> anyhow::Result<()> {
+async fn a_lost_call_of_another_node_is_given_up_after_its_deadline(
+    store: TestStore,
+) -> anyhow::Result<()> {
     let mut stand = Stand::with(&store, "", patient()).await?;
     let ids = kill_under_calls(&mut stand, 1).await?;
-    assert_eq!(reconcile(&stand, None).await?, (0, MicroUsd::ZERO), "it may still be alive");
+    assert_eq!(
+        reconcile(&stand, None).await?,
+        (0, MicroUsd::ZERO),
+        "it may still be alive"
+    );
     store.clock.advance_ms(2 * 3_600_000);
     assert_eq!(reconcile(&stand, None).await?, (1, worst()));
     assert_eq!(stand.sums(&ids[0]).await?, unconfirmed(worst()));

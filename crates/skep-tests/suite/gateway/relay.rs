@@ -25,7 +25,9 @@ async fn a_request_goes_through_byte_for_byte(store: TestStore) -> anyhow::Resul
     let renamed = body.replace("\"same\"", "\"large\"");
     let sent_on = body.replace("\"same\"", "\"large-1\"");
     for (body, expected) in [(body, body), (&renamed, &sent_on)] {
-        stand.upstream.plan(Plan::stream().chunk(short_stream()).end());
+        stand
+            .upstream
+            .plan(Plan::stream().chunk(short_stream()).end());
         let headers = [
             ("authorization", &*format!("Bearer {}", key.reveal())),
             ("anthropic-version", "2023-06-01"),
@@ -51,15 +53,33 @@ async fn a_request_goes_through_byte_for_byte(store: TestStore) -> anyhow::Resul
 async fn a_stream_in_odd_chunks_is_identical(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
     let key = stand.key().await?;
-    let unknown = "event: future_event\ndata: {\"type\":\"future_event\",\"x\":[1]}\n\n: a comment\r\n\r\n";
-    let [start, text, end] = stream_of("large-1", r#"{"input_tokens":1,"output_tokens":1,"new":{}}"#, 2);
+    let unknown =
+        "event: future_event\ndata: {\"type\":\"future_event\",\"x\":[1]}\n\n: a comment\r\n\r\n";
+    let [start, text, end] = stream_of(
+        "large-1",
+        r#"{"input_tokens":1,"output_tokens":1,"new":{}}"#,
+        2,
+    );
     let stream = [unknown, &start, &text, unknown, &end, unknown].concat();
     for size in [1, 7, 64, stream.len()] {
-        stand.upstream.plan(Plan::stream().chunks(&stream, size).end());
+        stand
+            .upstream
+            .plan(Plan::stream().chunks(&stream, size).end());
         let reply = stand.messages(&key, &request("large", 10, true)).await?;
-        assert_eq!(reply.body.as_deref(), Some(stream.as_bytes()), "chunks of {size}");
-        assert_eq!(reply.header("content-type"), Some("text/event-stream; charset=utf-8"));
-        assert!(reply.header("x-skep-call-id").is_some_and(|id| id.starts_with("call_")));
+        assert_eq!(
+            reply.body.as_deref(),
+            Some(stream.as_bytes()),
+            "chunks of {size}"
+        );
+        assert_eq!(
+            reply.header("content-type"),
+            Some("text/event-stream; charset=utf-8")
+        );
+        assert!(
+            reply
+                .header("x-skep-call-id")
+                .is_some_and(|id| id.starts_with("call_"))
+        );
     }
     Ok(())
 }
@@ -69,11 +89,18 @@ async fn a_stream_is_not_held_back(store: TestStore) -> anyhow::Result<()> {
     let key = stand.key().await?;
     let gate = Arc::new(Semaphore::new(0));
     let [start, text, end] = stream_of("large-1", r#"{"input_tokens":1,"output_tokens":1}"#, 2);
-    let plan = Plan::stream().chunk(&start).chunk(&text).gate(&gate).chunk(&end).end();
+    let plan = Plan::stream()
+        .chunk(&start)
+        .chunk(&text)
+        .gate(&gate)
+        .chunk(&end)
+        .end();
     stand.upstream.plan(plan);
     let body = Bytes::from(request("large", 10, true));
     let headers = [("x-api-key", key.reveal())];
-    let answer = stand.start(Method::POST, "/v1/messages", &headers, body).await?;
+    let answer = stand
+        .start(Method::POST, "/v1/messages", &headers, body)
+        .await?;
     let mut body = answer.into_body();
     let mut got = BytesMut::new();
     // The gate is shut: what arrives now cannot have waited for the rest.
@@ -91,7 +118,11 @@ async fn a_json_answer_is_identical(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
     let key = stand.key().await?;
     let body = "{\"id\":\"msg_1\", \"type\":\"message\",\"model\":\"large-1\",\n\"content\":[],\"stop_reason\":\"end_turn\",\"usage\":{\"input_tokens\":10,\"output_tokens\":5},\"future\":1.50}\n";
-    stand.upstream.plan(Plan::json("200 OK", &["request-id: req_1", "set-cookie: a=b"], body));
+    stand.upstream.plan(Plan::json(
+        "200 OK",
+        &["request-id: req_1", "set-cookie: a=b"],
+        body,
+    ));
     let reply = stand.messages(&key, &request("large", 10, false)).await?;
     assert_eq!(reply.body.as_deref(), Some(body.as_bytes()));
     assert_eq!(reply.header("request-id"), Some("req_1"));
@@ -104,10 +135,14 @@ async fn counting_tokens_passes_through(store: TestStore) -> anyhow::Result<()> 
     let more = "[budget.nothing]\nscope = \"all\"\nlimit_usd = 0\nperiod = \"day\"\n";
     let stand = Stand::with(&store, more, skep_gateway::Timeouts::default()).await?;
     let key = stand.key().await?;
-    stand.upstream.plan(Plan::json("200 OK", &[], "{\"input_tokens\":12}"));
+    stand
+        .upstream
+        .plan(Plan::json("200 OK", &[], "{\"input_tokens\":12}"));
     let body = "{\"model\":\"large\",\"messages\":[]}";
     let headers = [("x-api-key", key.reveal())];
-    let reply = stand.post("/v1/messages/count_tokens", &headers, body).await?;
+    let reply = stand
+        .post("/v1/messages/count_tokens", &headers, body)
+        .await?;
     assert_eq!(reply.json()?["input_tokens"], 12);
     let seen = stand.upstream.seen().pop().unwrap();
     assert_eq!(seen.target, "POST /far/v1/messages/count_tokens");
@@ -128,10 +163,20 @@ async fn models_are_listed_and_other_routes_are_not(store: TestStore) -> anyhow:
     let get = async |method: Method, path: &str, headers: &[(&str, &str)]| {
         stand.send(method, path, headers, Bytes::new()).await
     };
-    let list = get(Method::GET, "/v1/models?limit=1000", &headers).await?.json()?;
-    let ids: Vec<_> = list["data"].as_array().unwrap().iter().map(|m| &m["id"]).collect();
+    let list = get(Method::GET, "/v1/models?limit=1000", &headers)
+        .await?
+        .json()?;
+    let ids: Vec<_> = list["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|m| &m["id"])
+        .collect();
     assert_eq!(ids, ["large", "near"]);
-    assert_eq!((&list["first_id"], &list["last_id"]), (&"large".into(), &"near".into()));
+    assert_eq!(
+        (&list["first_id"], &list["last_id"]),
+        (&"large".into(), &"near".into())
+    );
     let refused = get(Method::GET, "/v1/models", &[]).await?;
     assert_eq!(refused.status, StatusCode::UNAUTHORIZED);
     assert_eq!(get(Method::HEAD, "/", &[]).await?.status, StatusCode::OK);

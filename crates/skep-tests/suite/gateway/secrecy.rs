@@ -53,22 +53,36 @@ async fn nothing_shows_a_secret(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
     let (id, key) = stand.mint(open_key()).await?;
     let mut answers = String::new();
-    stand.upstream.plan(Plan::stream().chunk(short_stream()).end());
+    stand
+        .upstream
+        .plan(Plan::stream().chunk(short_stream()).end());
     stand.upstream.plan(Plan::json("401 No", &[], "{}"));
     stand.upstream.plan(Plan::stream().cut());
     for model in ["large", "large", "large", "unknown", "dead", "unpriced"] {
         let reply = stand.messages(&key, &request(model, 10, true)).await?;
         answers.push_str(&format!("{:?} {:?}", reply.headers, reply.body));
     }
-    let wrong = Secret::new(format!("{}0", &key.reveal()[..68]));
+    let last = if key.reveal().ends_with('0') {
+        '1'
+    } else {
+        '0'
+    };
+    let wrong = Secret::new(format!("{}{last}", &key.reveal()[..68]));
     for secret in [&wrong, &Secret::new("sk-ant-own-login-of-somebody")] {
         let reply = stand.messages(secret, &request("large", 10, true)).await?;
         assert_eq!(reply.status, StatusCode::UNAUTHORIZED);
         answers.push_str(&format!("{:?} {:?}", reply.headers, reply.body));
     }
-    answers.push_str(&format!("{:?} {:?}", stand.keys().await?, stand.gateway.config()));
+    answers.push_str(&format!(
+        "{:?} {:?}",
+        stand.keys().await?,
+        stand.gateway.config()
+    ));
     let events = stand.ledgered.events().await?;
-    let events: String = events.iter().map(|e| String::from_utf8_lossy(&e.payload)).collect();
+    let events: String = events
+        .iter()
+        .map(|e| String::from_utf8_lossy(&e.payload))
+        .collect();
     let rows = async |tx: &mut Tx<'_>| {
         let mut rows = tx.query("SELECT * FROM virtual_key", &[]).await?;
         rows.extend(tx.query("SELECT * FROM model_call", &[]).await?);
@@ -79,8 +93,18 @@ async fn nothing_shows_a_secret(store: TestStore) -> anyhow::Result<()> {
     let log = String::from_utf8_lossy(&log.0.lock().unwrap()).into_owned();
     assert!(log.contains("call refused"), "the log is being read");
     assert!(events.contains(id.as_str()) && rows.contains(id.as_str()));
-    for (place, text) in [("answers", &answers), ("events", &events), ("rows", &rows), ("log", &log)] {
-        for secret in [key.reveal(), &key.reveal()["skep_".len()..], PROVIDER_KEY, "own-login"] {
+    for (place, text) in [
+        ("answers", &answers),
+        ("events", &events),
+        ("rows", &rows),
+        ("log", &log),
+    ] {
+        for secret in [
+            key.reveal(),
+            &key.reveal()["skep_".len()..],
+            PROVIDER_KEY,
+            "own-login",
+        ] {
             assert!(!text.contains(secret), "a secret is in the {place}");
         }
     }
@@ -90,6 +114,8 @@ async fn nothing_shows_a_secret(store: TestStore) -> anyhow::Result<()> {
 fn text(value: &Value) -> String {
     match value {
         Value::Bytes(bytes) => String::from_utf8_lossy(bytes).into_owned(),
-        other => format!("{other:?}"),
+        other @ (Value::Null | Value::Int(_) | Value::Real(_) | Value::Text(_)) => {
+            format!("{other:?}")
+        }
     }
 }

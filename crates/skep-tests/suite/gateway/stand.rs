@@ -12,7 +12,7 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::Value;
-use skep_db::{Db, DbError, SchemaPart, Tx};
+use skep_db::{Db, DbError, SchemaPart, Tx, params};
 use skep_gateway::{
     Gateway, GatewayOptions, GatewayTables, KeyStatus, NewKey, Sums, Timeouts, Usage,
 };
@@ -112,13 +112,20 @@ impl Reply {
     }
 
     pub(super) fn json(&self) -> anyhow::Result<Value> {
-        Ok(serde_json::from_slice(self.body.as_ref().context("a whole body")?)?)
+        Ok(serde_json::from_slice(
+            self.body.as_ref().context("a whole body")?,
+        )?)
     }
 
     /// The type, the message and our code of an error document.
     pub(super) fn error(&self) -> anyhow::Result<(String, String, Option<String>)> {
         let document = self.json()?;
-        let text = |field: &str| document["error"][field].as_str().unwrap_or_default().to_owned();
+        let text = |field: &str| {
+            document["error"][field]
+                .as_str()
+                .unwrap_or_default()
+                .to_owned()
+        };
         anyhow::ensure!(document["type"] == "error", "{document}");
         let code = self.header("x-skep-error").map(str::to_owned);
         Ok((text("type"), text("message"), code))
@@ -190,7 +197,8 @@ impl Stand {
     }
 
     pub(super) async fn messages(&self, key: &Secret, body: &str) -> anyhow::Result<Reply> {
-        self.post("/v1/messages", &[("x-api-key", key.reveal())], body).await
+        self.post("/v1/messages", &[("x-api-key", key.reveal())], body)
+            .await
     }
 
     pub(super) async fn post(
@@ -240,9 +248,40 @@ impl Stand {
         Ok(self.db().read("keys", read).await?)
     }
 
+    /// What a key has spent and holds, by its calls; its own budget, if it has one, agrees.
     pub(super) async fn sums(&self, key: &KeyId) -> anyhow::Result<Sums> {
-        let keys = self.keys().await?;
+        let own = format!("key:{key}");
+        let read = async move |tx: &mut Tx<'_>| {
+            let sql = "SELECT spent_micro_usd, reserved_micro_usd, unconfirmed_micro_usd
+                FROM budget_window w JOIN budget b ON b.id = w.budget_id WHERE b.scope = ?1";
+            let window = tx.query_opt(sql, params![own.as_str()]).await?;
+            Ok::<_, DbError>((skep_gateway::keys(tx, None, 100).await?, window))
+        };
+        let (keys, window) = write(self.db(), read).await?;
         let found = keys.into_iter().find(|status| status.id == *key);
+        let sums = found.context("the key is in the list")?.sums;
+        if let Some(window) = window {
+            let sum = |column| Ok::<_, DbError>(MicroUsd(window.get(column)?));
+            let budget = Sums {
+                spent: sum("spent_micro_usd")?,
+                reserved: sum("reserved_micro_usd")?,
+                unconfirmed: sum("unconfirmed_micro_usd")?,
+            };
+            anyhow::ensure!(
+                budget == sums,
+                "the budget holds {budget:?}, the calls {sums:?}"
+            );
+        }
+        Ok(sums)
+    }
+
+    /// What a key has spent and holds, by its calls; for a look while calls are under way.
+    pub(super) async fn sums_now(&self, key: &KeyId) -> anyhow::Result<Sums> {
+        let found = self
+            .keys()
+            .await?
+            .into_iter()
+            .find(|status| status.id == *key);
         Ok(found.context("the key is in the list")?.sums)
     }
 
@@ -250,24 +289,36 @@ impl Stand {
     pub(super) async fn budget(&self, name: &'static str) -> anyhow::Result<Sums> {
         let read = async |tx: &mut Tx<'_>| skep_gateway::budgets(tx).await;
         let budgets = self.db().read("budgets", read).await?;
-        let found = budgets.into_iter().find(|status| status.budget.name == name);
-        found.and_then(|status| status.sums).context("a budget with shared sums")
+        let found = budgets
+            .into_iter()
+            .find(|status| status.budget.name == name);
+        found
+            .and_then(|status| status.sums)
+            .context("a budget with shared sums")
     }
 
     /// The kinds of all events about calls, in order.
     pub(super) async fn call_events(&self) -> anyhow::Result<Vec<String>> {
         let events = self.ledgered.events().await?;
         let about_calls = |kind: &str| {
-            ["model_", "reservation_", "token_"].iter().any(|prefix| kind.starts_with(prefix))
+            ["model_", "reservation_", "token_"]
+                .iter()
+                .any(|prefix| kind.starts_with(prefix))
         };
-        Ok(events.into_iter().map(|event| event.kind).filter(|kind| about_calls(kind)).collect())
+        Ok(events
+            .into_iter()
+            .map(|event| event.kind)
+            .filter(|kind| about_calls(kind))
+            .collect())
     }
 
     /// The payloads of all events of one kind.
     pub(super) async fn payloads(&self, kind: &str) -> anyhow::Result<Vec<Value>> {
         let events = self.ledgered.events().await?;
         let of_kind = events.iter().filter(|event| event.kind == kind);
-        of_kind.map(|event| Ok(serde_json::from_slice(&event.payload)?)).collect()
+        of_kind
+            .map(|event| Ok(serde_json::from_slice(&event.payload)?))
+            .collect()
     }
 }
 
@@ -336,6 +387,13 @@ pub(super) fn short_stream() -> String {
 /// What [`short_stream`] costs with model `large`.
 pub(super) const SHORT_COST: MicroUsd = MicroUsd(10 * 3 + 5 * 15);
 
+/// The worst case of `request("large", 10, _)`: its bytes as they are sent, at the price of an
+/// hour's cache write, its output, and one for each further class that rounds up.
+pub(super) fn worst() -> MicroUsd {
+    let sent = request("large-1", 10, true).len();
+    MicroUsd(i64::try_from(sent).unwrap() * 6 + 10 * 15 + 3)
+}
+
 /// Runs one transaction that writes.
 pub(super) async fn write<T: Send + 'static>(
     db: &Db,
@@ -347,7 +405,10 @@ pub(super) async fn write<T: Send + 'static>(
 /// What one job has used.
 pub(super) async fn job_cost(db: &Db, job: &skep_types::JobId) -> anyhow::Result<Usage> {
     let job = job.clone();
-    write(db, async move |tx: &mut Tx<'_>| skep_gateway::job_cost(tx, &job).await).await
+    write(db, async move |tx: &mut Tx<'_>| {
+        skep_gateway::job_cost(tx, &job).await
+    })
+    .await
 }
 
 /// A fresh id of a job.

@@ -50,7 +50,10 @@ enum Step {
 impl Plan {
     /// An event stream; its parts follow.
     pub(super) fn stream() -> Self {
-        Self::with_head("200 OK", &["content-type: text/event-stream; charset=utf-8"])
+        Self::with_head(
+            "200 OK",
+            &["content-type: text/event-stream; charset=utf-8"],
+        )
     }
 
     /// No answer at all until the gate gives one permit.
@@ -158,9 +161,14 @@ impl ScriptedUpstream {
         self.state.seen.lock().unwrap().clone()
     }
 
+    /// How many requests have arrived so far.
+    pub(super) fn arrivals(&self) -> watch::Receiver<usize> {
+        self.state.count.subscribe()
+    }
+
     /// Returns once `count` requests have arrived.
     pub(super) async fn wait_for(&self, count: usize) -> anyhow::Result<()> {
-        let mut arrived = self.state.count.subscribe();
+        let mut arrived = self.arrivals();
         arrived.wait_for(|arrived| *arrived >= count).await?;
         Ok(())
     }
@@ -198,7 +206,10 @@ async fn read_request(connection: &mut TcpStream) -> anyhow::Result<Seen> {
         if let Some(at) = bytes.windows(4).position(|window| window == b"\r\n\r\n") {
             break at;
         }
-        anyhow::ensure!(connection.read_buf(&mut bytes).await? > 0, "no whole head came");
+        anyhow::ensure!(
+            connection.read_buf(&mut bytes).await? > 0,
+            "no whole head came"
+        );
     };
     let head = String::from_utf8(bytes[..head_end].to_vec())?;
     let mut lines = head.split("\r\n");
@@ -208,10 +219,16 @@ async fn read_request(connection: &mut TcpStream) -> anyhow::Result<Seen> {
         headers: lines.map(str::to_owned).collect(),
         body: Vec::new(),
     };
-    let length: usize = seen.header("content-length").context("no length")?.parse()?;
+    let length: usize = seen
+        .header("content-length")
+        .context("no length")?
+        .parse()?;
     let mut body = bytes.split_off(head_end + 4);
     while body.len() < length {
-        anyhow::ensure!(connection.read_buf(&mut body).await? > 0, "no whole body came");
+        anyhow::ensure!(
+            connection.read_buf(&mut body).await? > 0,
+            "no whole body came"
+        );
     }
     Ok(Seen { body, ..seen })
 }

@@ -1,5 +1,6 @@
 //! A real server over a fresh home, and a client that sends exactly the bytes it is told to.
 
+use anyhow::Context as _;
 use skep_db::{Db, DbOptions, Location, SchemaPart, Tx};
 use skep_director::{Director, DirectorOptions, EngineConfig, Home, ToolchainConfig};
 use skep_gateway::{Gateway, GatewayOptions, GatewayTables, NewKey, Timeouts};
@@ -231,17 +232,17 @@ impl Answer {
         })
     }
 
-    pub(super) fn json(&self) -> serde_json::Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    pub(super) fn json(&self) -> anyhow::Result<serde_json::Value> {
+        serde_json::from_str(&self.body).with_context(|| format!("{self:?}"))
     }
 
     /// The code of an error, which has a message and a hint.
-    pub(super) fn error_code(&self) -> String {
-        let error = &self.json()["error"];
+    pub(super) fn error_code(&self) -> anyhow::Result<String> {
+        let error = &self.json()?["error"];
         for field in ["code", "message", "hint"] {
             let text = error[field].as_str().unwrap_or_default();
-            assert!(!text.is_empty(), "no {field}: {self:?}");
+            anyhow::ensure!(!text.is_empty(), "no {field}: {self:?}");
         }
-        error["code"].as_str().unwrap_or_default().to_owned()
+        Ok(error["code"].as_str().unwrap_or_default().to_owned())
     }
 }

@@ -6,6 +6,7 @@ use skep_ledger::{LedgerError, append, verify};
 use skep_testkit::{Backend, TestStore, on_both_engines};
 
 on_both_engines!(
+    a_chain_made_anew_under_the_old_head_is_found,
     a_change_is_found_with_its_place,
     a_foreign_head_is_not_extended,
     a_ledger_made_with_another_key_is_found,
@@ -261,5 +262,33 @@ async fn a_ledger_made_with_another_key_is_found(store: TestStore) -> anyhow::Re
         refused.is_err() || sealed.is_err(),
         "{refused:?} {sealed:?}"
     );
+    Ok(())
+}
+
+/// The whole chain agrees with itself, and the head is truly signed: only not for this chain.
+async fn a_chain_made_anew_under_the_old_head_is_found(store: TestStore) -> anyhow::Result<()> {
+    let owner = with_ten(&store).await?;
+    unguard(&owner, &store).await?;
+    let emptied = "CREATE TABLE kept_head AS SELECT * FROM ledger_head;
+        UPDATE ledger_head SET seq = 0, signature = NULL;
+        DELETE FROM ledger_event; DELETE FROM ledger_chain";
+    run(&owner, emptied.to_owned()).await?;
+    let zero = match store.backend {
+        Backend::Sqlite => "UPDATE ledger_head SET hash = zeroblob(32)",
+        Backend::Postgres => "UPDATE ledger_head SET hash = decode(repeat('00', 32), 'hex')",
+    };
+    run(&owner, zero.to_owned()).await?;
+    let parts = [skep_ledger::SCHEMA];
+    let forger = Ledgered::open_with_key(&store, &parts, "forger.key").await?;
+    for bees in 11..=20 {
+        count_bees(&forger.db, "hive", bees).await?;
+    }
+    assert_eq!(forger.events().await?.len(), 10);
+    assert_eq!(forger.verify().await?.first_bad, None);
+    let back = "DELETE FROM ledger_head; INSERT INTO ledger_head SELECT * FROM kept_head";
+    run(&owner, back.to_owned()).await?;
+    let bad = owner.verify().await?.first_bad;
+    let reason = "the head's hash is not that of the last entry".to_owned();
+    assert_eq!(bad.map(|bad| (bad.seq, bad.reason)), Some((10, reason)));
     Ok(())
 }

@@ -113,6 +113,7 @@ async fn only_what_counts_is_counted(store: TestStore) -> anyhow::Result<()> {
             state: AttemptState::Parked,
             failure_class: Some(FailureClass::RateLimit),
             model_actual: None,
+            session_id: None,
             counts_as_attempt,
         };
         hive.ended(&claim.lease(), &attempt_of(&claim)?, end)
@@ -198,6 +199,7 @@ async fn the_ledger_says_whether_the_model_was_the_one_asked_for(
         hive.started(&lease, &attempt).await?;
         let end = AttemptEnd {
             model_actual: actual.map(str::to_owned),
+            session_id: None,
             ..succeeded()
         };
         hive.ended(&lease, &attempt, end).await?;

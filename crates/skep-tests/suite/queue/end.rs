@@ -1,16 +1,17 @@
 //! The end of a job, by a person or by itself, and the way back.
 
-use super::{Hive, LEASE_MS, attempt_of, succeeded};
+use super::{Hive, LEASE_MS, attempt_of, crashed, succeeded};
 use skep_db::{DbError, Tx};
-use skep_queue::{AdvanceError, CancelError, RetryError};
+use skep_queue::{Advance, AdvanceError, CancelError, NewJob, RetryError};
 use skep_testkit::{TestStore, on_both_engines};
-use skep_types::{AttemptState, JobId, JobState};
+use skep_types::{AttemptState, FailureClass, JobId, JobState};
 
 on_both_engines!(
     a_cancel_that_is_not_committed_has_not_happened,
     a_cancelled_job_can_do_nothing_more,
     a_done_job_is_not_run_again,
     a_retry_brings_the_job_back_as_it_was,
+    a_retry_gives_an_attempt_that_is_not_used,
     an_ended_job_cannot_be_cancelled,
     an_ended_job_is_kept_apart_and_still_read,
     every_waiting_job_can_be_cancelled,
@@ -112,7 +113,7 @@ async fn a_retry_brings_the_job_back_as_it_was(store: TestStore) -> anyhow::Resu
     let hive = Hive::open(&store).await?;
     let (id, node) = (hive.enqueue_any().await?, hive.node());
     let claim = hive.claim_one(&node).await?;
-    hive.ended(&claim.lease(), &attempt_of(&claim)?, super::crashed())
+    hive.ended(&claim.lease(), &attempt_of(&claim)?, crashed())
         .await?;
     let failed = hive.advance(&claim.lease(), JobState::Failed).await?;
     store.clock.advance_ms(100);
@@ -143,6 +144,32 @@ async fn a_retry_brings_the_job_back_as_it_was(store: TestStore) -> anyhow::Resu
             "{extra} extra"
         );
         hive.cancel(&id).await?;
+    }
+    Ok(())
+}
+
+/// Without more attempts the first failure would end it at once.
+async fn a_retry_gives_an_attempt_that_is_not_used(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let node = hive.node();
+    let once = NewJob {
+        attempts_max: 1,
+        ..hive.new_job()
+    };
+    let id = hive.enqueue(once).await?.id;
+    for expected in [2, 3] {
+        let claim = hive.claim_one(&node).await?;
+        let attempt = attempt_of(&claim)?;
+        hive.ended(&claim.lease(), &attempt, crashed()).await?;
+        let how = Advance {
+            failure: Some(FailureClass::WorkerCrash),
+            ..Advance::default()
+        };
+        let ended = hive
+            .advance_as(&claim.lease(), JobState::Backoff, how)
+            .await?;
+        assert_eq!(ended.state, JobState::Failed);
+        assert_eq!(hive.retry(&id, 0).await?.attempts_max, expected);
     }
     Ok(())
 }

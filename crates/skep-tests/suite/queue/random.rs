@@ -102,6 +102,7 @@ impl Driver {
                     state,
                     failure_class: failure,
                     model_actual: None,
+                    session_id: None,
                     counts_as_attempt: counts,
                 };
                 attempt_answer(self.hive.ended(&lease, &attempt, end).await)?
@@ -254,7 +255,7 @@ impl Dice {
             return Operation::Enqueue {
                 priority: self.number(3),
                 delay_ms: self.of(&[0, 0, 0, 500, 5_000]),
-                attempts_max: 1 + self.number(3),
+                attempts_max: self.of(&[1, 1, 2]),
             };
         }
         let (node, job) = (self.below(NODES), self.below(model.jobs.len()));
@@ -316,7 +317,7 @@ impl Dice {
 
     /// A lease, most often one of the latest.
     fn lease(&mut self, model: &Model) -> usize {
-        let recent = if self.one_in(4) {
+        let recent = if self.one_in(6) {
             model.leases.len()
         } else {
             6

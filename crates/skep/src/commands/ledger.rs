@@ -86,17 +86,11 @@ async fn follow(
             "start a server with `skep up`",
         ));
     };
-    let mut signals = session.signals.clone();
     let mut events = client.event_stream(after, subject).await?;
-    loop {
-        tokio::select! {
-            event = events.next() => match event? {
-                Some(event) => print_event(&session.printer, &event)?,
-                None => return Ok(Exit::Done),
-            },
-            number = signals.asked() => return Ok(Exit::Signal(number)),
-        }
+    while let Some(event) = events.next().await? {
+        print_event(&session.printer, &event)?;
     }
+    Ok(Exit::Done)
 }
 
 /// The newest `limit` events. Sequence numbers have no gaps, so without a subject the last one

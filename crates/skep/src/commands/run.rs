@@ -25,7 +25,7 @@ pub(crate) async fn run(session: &Session, arguments: &Run) -> Result<Exit, Fail
     let request = request(arguments)?;
     let home = session.home()?;
     let config = session.config(&home)?;
-    note_foreign_config(session, &config, &home);
+    session.announce(&config, &home);
     match Door::find(&home).await? {
         Door::Holder(client) => with_holder(session, &client, request, arguments.detach).await,
         Door::Lock(lock) if arguments.detach => {
@@ -170,22 +170,6 @@ fn interrupted(submitted: &JobSubmitted, what_becomes: &str) -> Failure {
             "`skep job show {number}` says where it stands, `skep job cancel {number}` ends it"
         ),
     )
-}
-
-/// A configuration in the current folder may come with a repository, and it names commands.
-fn note_foreign_config(session: &Session, config: &Config, home: &Home) {
-    let Some(file) = config
-        .file
-        .as_deref()
-        .filter(|_| session.global.config.is_none())
-    else {
-        return;
-    };
-    if file.parent() != Some(home.root()) {
-        session
-            .printer
-            .note(&format!("configuration: {}", file.display()));
-    }
 }
 
 fn request(run: &Run) -> Result<DispatchRequest, Failure> {

@@ -17,6 +17,7 @@ use std::net::SocketAddr;
 pub(crate) async fn up(session: &Session, arguments: &Up) -> Result<Exit, Failure> {
     let home = session.home()?;
     let config = session.config(&home)?;
+    session.announce(&config, &home);
     // Taken before anything is made: an address that cannot be had changes nothing.
     let listener = listen_on_loopback(arguments.listen.unwrap_or(config.server.listen)).await?;
     let address = listener.local_addr().map_err(|error| {

@@ -24,7 +24,8 @@ pub(crate) fn example() -> String {
         // Writing to a String cannot fail.
         let _ = writeln!(text, "[{}]", section.heading);
         for key in section.keys {
-            comment(&mut text, &format!("{} ({})", key.about, rule(key)));
+            comment(&mut text, key.about);
+            comment(&mut text, &rule(key));
             let mark = if is_for_another_kind(key) { "# " } else { "" };
             let _ = writeln!(text, "{mark}{} = {}", name(section, key), key.example);
         }
@@ -75,8 +76,8 @@ fn name(section: &Section, key: &Key) -> &'static str {
 
 fn rule(key: &Key) -> String {
     match key.default {
-        Some(default) => format!("left out: {default}"),
-        None => "must be there".to_owned(),
+        Some(default) => format!("Left out: {default}."),
+        None => "Must be there.".to_owned(),
     }
 }
 

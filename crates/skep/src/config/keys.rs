@@ -86,8 +86,8 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "provider.NAME.allow_sensitive",
                 "true | false",
                 Some("false"),
-                "true",
-                "Your recorded consent that sensitive data, which is all data without a label, may go to this remote provider.",
+                "false",
+                "Your recorded consent that sensitive data, which is all data without a label, may go to this remote provider. Without it only jobs with `--tier convenience` go there.",
             ),
             key(
                 "provider.NAME.script",

@@ -78,6 +78,21 @@ pub(super) fn providers(config: &Config) -> DoctorCheck {
             "add a [provider.NAME] and a [model.NAME] to the configuration",
         );
     }
+    let missing: Vec<String> = config
+        .gateway
+        .provider
+        .values()
+        .filter_map(|provider| Some(config.located(provider.script.as_deref()?)))
+        .filter(|script| !script.is_file())
+        .map(|script| script.display().to_string())
+        .collect();
+    if !missing.is_empty() {
+        return fail(
+            name,
+            format!("scripts that are not there: {}", missing.join(", ")),
+            "put the script there, or take its [provider.NAME] out of the configuration",
+        );
+    }
     let without_price: Vec<&str> = config
         .gateway
         .model
