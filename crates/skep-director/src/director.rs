@@ -110,7 +110,7 @@ pub struct Director(Arc<Context>);
 impl Director {
     /// A director; nothing runs until [`Director::run`].
     pub fn new(options: DirectorOptions) -> Self {
-        let node = NodeId::new(&*options.clock, &*options.entropy);
+        let node = options.home.node_id(&*options.clock, &*options.entropy);
         Self(Arc::new(Context {
             home: options.home,
             db: options.db,

@@ -406,7 +406,7 @@ async fn pin(
             DirectorError::usage(
                 "target_missing",
                 "the repository is on no branch",
-                "name the branch to land on with --target",
+                "name the branch to land on with --target-branch",
             )
         })?),
     };
@@ -456,17 +456,20 @@ async fn pin(
 }
 
 async fn check_branch(git: &Git, branch: &str) -> Result<(), DirectorError> {
-    let full = format!("refs/heads/{branch}");
-    git.run(&["check-ref-format", &full])
-        .await
-        .map(|_| ())
-        .map_err(|_| {
-            DirectorError::usage(
-                "bad_target",
-                format!("`{branch}` is not a branch name"),
-                "name a branch such as `main` with --target",
-            )
-        })
+    // Git itself takes fewer names for branches than for references: not `-x`, not `HEAD`. What
+    // it takes for another name, as in `@{-1}`, names no branch of its own.
+    let is_branch = match git.run(&["check-ref-format", "--branch", branch]).await {
+        Ok(name) => name == branch && !branch.starts_with("refs/"),
+        Err(_) => false,
+    };
+    if is_branch {
+        return Ok(());
+    }
+    Err(DirectorError::usage(
+        "bad_target",
+        format!("`{branch}` is not a branch name"),
+        "name a branch such as `main` with --target-branch",
+    ))
 }
 
 /// Two live builders never hold overlapping scopes of one repository.

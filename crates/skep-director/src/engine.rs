@@ -9,7 +9,7 @@ use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::{account, delivery, landing, record, verify};
 use skep_db::{DbError, Tx};
-use skep_queue::{Claim, ClaimRequest, Lease};
+use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_types::{AttemptId, FailureClass, JobId, JobState};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -118,15 +118,24 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
 
 /// Puts in order what an earlier engine of this home left behind.
 async fn reconcile(context: &Arc<Context>) -> Result<(), DirectorError> {
-    let node = context.node.clone();
-    context
-        .db
-        .write("reconcile", async move |tx: &mut Tx<'_>| {
-            skep_queue::reconcile(tx, Some(&node)).await?;
-            Ok::<_, DirectorError>(())
-        })
-        .await?;
+    take_back(context, true).await?;
     clear_attempts(context).await
+}
+
+/// Takes back leases that ran out, and at the start of a node those of its earlier run.
+async fn take_back(context: &Context, restarted: bool) -> Result<(), DbError> {
+    loop {
+        let node = restarted.then(|| context.node.clone());
+        let reconciled = context
+            .db
+            .write("reconcile", async move |tx: &mut Tx<'_>| {
+                skep_queue::reconcile(tx, node.as_ref()).await
+            })
+            .await?;
+        if reconciled.lost.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// Removes the folders of attempts: at the start of the only engine of a home none is in use.
@@ -186,6 +195,13 @@ async fn heartbeat(context: Arc<Context>) {
                     .for_each(|job| context.running.tell(job, Signal::LeaseLost));
             }
             Err(error) => tracing::error!(error = describe(&error), "claims were not renewed"),
+        }
+        // Another node of this store may have died in the meantime.
+        if let Err(error) = take_back(&context, false).await {
+            tracing::error!(
+                error = describe(&error),
+                "lapsed claims were not taken back"
+            );
         }
     }
 }
@@ -253,8 +269,25 @@ impl From<DbError> for StepFailure {
     }
 }
 
+/// Puts a move that the queue refused on record; what it refused has left no trace itself.
+async fn record_refused(context: &Context, claim: &Claim, reason: RefusalReason) {
+    let (job, fence) = (claim.job.id.clone(), claim.fence);
+    let written = context
+        .db
+        .write("refused", async move |tx: &mut Tx<'_>| {
+            skep_queue::record_refusal(tx, &job, reason, None, Some(fence)).await
+        })
+        .await;
+    if let Err(error) = written {
+        tracing::error!(job = %claim.job.id, error = describe(&error), "a refusal was not recorded");
+    }
+}
+
 async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal: Signal) {
     let reason = describe(&failure.error);
+    if let Some(refusal) = failure.error.queue_refusal() {
+        record_refused(context, claim, refusal).await;
+    }
     if signal != Signal::Go {
         tracing::info!(job = %claim.job.id, reason, ?signal, "a step was left");
         return;

@@ -2,6 +2,7 @@
 
 use skep_api::ErrorBody;
 use skep_db::DbError;
+use skep_queue::{AdvanceError, AttemptError, RefusalReason};
 
 /// A refused or failed use case.
 #[derive(Debug, thiserror::Error)]
@@ -113,6 +114,21 @@ impl DirectorError {
             operation: operation.into(),
             source: Box::new(source),
         }
+    }
+
+    /// Why the queue refused a move, where that is what went wrong.
+    pub(crate) fn queue_refusal(&self) -> Option<RefusalReason> {
+        let Self::Outside { source, .. } = self else {
+            return None;
+        };
+        let advance = source
+            .downcast_ref::<AdvanceError>()
+            .and_then(AdvanceError::refusal);
+        advance.or_else(|| {
+            source
+                .downcast_ref::<AttemptError>()
+                .and_then(AttemptError::refusal)
+        })
     }
 
     /// The error as every surface shows it.

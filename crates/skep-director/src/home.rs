@@ -1,5 +1,7 @@
 //! The home: one folder that holds everything an engine owns.
 
+use skep_stdx::{Clock, Entropy};
+use skep_types::NodeId;
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
@@ -59,6 +61,22 @@ impl Home {
     /// The key that signs the ledger's head.
     pub fn ledger_key(&self) -> PathBuf {
         self.0.join("ledger.key")
+    }
+
+    /// The id of the engine of this home. The same after a restart, so that the engine knows what
+    /// its earlier run held.
+    pub(crate) fn node_id(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> NodeId {
+        let path = self.0.join("node");
+        let known = std::fs::read_to_string(&path)
+            .ok()
+            .and_then(|text| text.trim().parse().ok());
+        known.unwrap_or_else(|| {
+            let fresh = NodeId::new(clock, entropy);
+            if let Err(error) = std::fs::write(&path, fresh.as_str()) {
+                tracing::warn!(%error, "the node's id was not kept; a restart waits for its leases to lapse");
+            }
+            fresh
+        })
     }
 
     /// One folder for each attempt under way.

@@ -30,23 +30,23 @@ pub struct LostLease {
     pub to: JobState,
 }
 
-/// Takes back every lease that has run out by the store's clock, and, when `live_node` is the
-/// only engine this store can have, every lease of another node.
+/// Takes back every lease that has run out by the store's clock, and every lease of `restarted`,
+/// a node that begins anew and so holds nothing of what it held before.
 ///
 /// An attempt under way is lost and does not count. A running job is queued again; one that was
 /// being verified or landed keeps its state for the next claim. A job over which
 /// [`LOSSES_MAX`] engines were lost is quarantined.
-pub async fn reconcile(tx: &mut Tx<'_>, live_node: Option<&NodeId>) -> Result<Reconciled, DbError> {
+pub async fn reconcile(tx: &mut Tx<'_>, restarted: Option<&NodeId>) -> Result<Reconciled, DbError> {
     let now = tx.now_ms().await?;
-    // Without a live node the second comparison is with NULL, which holds for no row.
+    // Without a restarted node the second comparison is with NULL, which holds for no row.
     let sql = concat!(
         "SELECT ",
         live_job_columns!(),
         " FROM job WHERE lease_node IS NOT NULL
-        AND (lease_until_ms <= ?1 OR lease_node <> CAST(?2 AS TEXT))
+        AND (lease_until_ms <= ?1 OR lease_node = CAST(?2 AS TEXT))
         ORDER BY number LIMIT ?3 /*skip locked*/"
     );
-    let node = live_node.map(NodeId::as_str);
+    let node = restarted.map(NodeId::as_str);
     let rows = tx
         .query(sql, params![now, node, RECONCILE_JOBS_MAX])
         .await?;

@@ -215,11 +215,11 @@ impl Hive {
             .await
     }
 
-    async fn reconcile(&self, live_node: Option<&NodeId>) -> Result<Reconciled, DbError> {
-        let live_node = live_node.cloned();
+    async fn reconcile(&self, restarted: Option<&NodeId>) -> Result<Reconciled, DbError> {
+        let restarted = restarted.cloned();
         self.db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
-                skep_queue::reconcile(tx, live_node.as_ref()).await
+                skep_queue::reconcile(tx, restarted.as_ref()).await
             })
             .await
     }

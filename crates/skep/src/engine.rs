@@ -125,6 +125,26 @@ impl OpenHome {
     }
 }
 
+/// A home whose socket is served while nothing runs yet. A job asked for now is not left behind
+/// by a start that fails, because what fails at a start has succeeded by then.
+pub(crate) struct ServedHome {
+    open: OpenHome,
+    server: Server,
+}
+
+impl ServedHome {
+    /// Serves the socket of an open home.
+    pub(crate) fn serve(open: OpenHome) -> Result<Self, Failure> {
+        let server = serve_socket(&open)?;
+        Ok(Self { open, server })
+    }
+
+    /// The use cases.
+    pub(crate) const fn director(&self) -> &Director {
+        &self.open.director
+    }
+}
+
 /// A home whose engine runs and whose socket is served.
 pub(crate) struct RunningHome {
     open: OpenHome,
@@ -134,12 +154,12 @@ pub(crate) struct RunningHome {
 }
 
 impl RunningHome {
-    /// Starts the engine and serves the socket, and the port too if one is given with its token.
+    /// Starts the engine, and serves the port too if one is given with its token.
     pub(crate) async fn start(
-        open: OpenHome,
+        served: ServedHome,
         port: Option<(TcpListener, Secret)>,
     ) -> Result<Self, Failure> {
-        let mut server = serve_socket(&open)?;
+        let ServedHome { open, mut server } = served;
         let sealer = start_sealer(&open);
         // SQLite has one process at a time; on PostgreSQL other nodes have calls of their own.
         let is_only_holder = sealer.is_none();

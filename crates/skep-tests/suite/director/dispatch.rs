@@ -55,6 +55,12 @@ const CASES: &[Case] = &[
     }),
     case("bad_target", 2, |r| r.target_branch = Some("-x".to_owned())),
     case("bad_target", 2, |r| {
+        r.target_branch = Some("HEAD".to_owned());
+    }),
+    case("bad_target", 2, |r| {
+        r.target_branch = Some("refs/heads/main".to_owned());
+    }),
+    case("bad_target", 2, |r| {
         r.target_branch = Some("@{-1}".to_owned())
     }),
     case("bad_scope", 2, |r| r.scope = vec!["../x".to_owned()]),
@@ -261,8 +267,11 @@ async fn of_two_at_once_one_is_taken(store: TestStore) -> anyhow::Result<()> {
         }
     }
     assert_eq!(taken, 1, "two builders hold one scope");
-    assert_eq!(engine.jobs().await?.len(), 1);
-    let [job] = engine.jobs().await?.try_into().unwrap_or_default();
-    assert_eq!(tier, Tier::Sensitive, "data without a label");
+    let jobs = engine.jobs().await?;
+    let [job] = jobs.as_slice() else {
+        anyhow::bail!("a refusal left a row: {jobs:?}");
+    };
+    let view = engine.director.job(job.id.as_str()).await?;
+    assert_eq!(view.tier, Tier::Sensitive, "data without a label");
     engine.stop().await
 }

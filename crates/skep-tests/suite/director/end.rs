@@ -1,7 +1,8 @@
 //! Jobs that are ended from outside: cancelled by a person, or left by an engine that stops.
 
 use super::stand::{
-    Engine, FIX, Setup, assert_landed, assert_no_process, assert_untouched, project, request,
+    Engine, FIX, Setup, assert_landed, assert_no_process, assert_untouched, contradicted, project,
+    request,
 };
 use skep_testkit::{SourceRepository, TestStore, on_both_engines, processes_marked};
 use skep_types::{AttemptState, DeliveryState, JobState, LandingState};
@@ -155,15 +156,13 @@ async fn a_stopped_engine_leaves_its_work_to_the_next(store: TestStore) -> anyho
 async fn a_stopped_engine_leaves_its_check_to_the_next(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let mark = mark_of(&project);
-    let slow = Setup::with_fixer(FIX);
-    let engine = Engine::start(&store, &slow).await?;
-    // It ends once the file beside the home is there, which a check cannot see from its fence;
-    // the toolchain is what it can see, and that is the next engine's to configure.
-    let mut asked = request(&project);
-    asked.checks = vec![format!("sleep 600; : {mark}")];
-    let job = engine.dispatch(asked).await?;
+    let patient = Setup::with_fixer(FIX).engine(|engine| engine.rework_rounds_max = 0);
+    let engine = Engine::start(&store, &patient).await?;
+    let mut endless = request(&project);
+    endless.checks = vec![format!("sleep 600; : {mark}")];
+    let job = engine.dispatch(endless).await?;
     engine
-        .until(&job.id, "its check runs", |view| {
+        .until(&job.id, "it is verified", |view| {
             view.state == JobState::Verifying
         })
         .await?;
@@ -171,19 +170,18 @@ async fn a_stopped_engine_leaves_its_check_to_the_next(store: TestStore) -> anyh
     engine.stop().await?;
     assert_no_process(&mark)?;
     let view = director.job(job.id.as_str()).await?;
-    assert_eq!(view.state, JobState::Verifying, "the next engine verifies");
+    assert_eq!(view.state, JobState::Verifying);
     assert_eq!(view.attempts[0].state, AttemptState::Succeeded);
     drop(director);
 
-    // The next one stops the check soon, and that is its verdict.
-    let quick = slow.engine(|engine| {
-        engine.check_seconds_max = 1;
-        engine.rework_rounds_max = 0;
-    });
-    let engine = Engine::start(&store, &quick).await?;
-    let view = engine.until(&job.id, "it is verified", |view| view.verdict.is_some());
-    let view = view.await?;
+    // The next engine has less patience, and that gives a verdict.
+    let hasty = patient.engine(|engine| engine.check_seconds_max = 1);
+    let engine = Engine::start(&store, &hasty).await?;
+    let view = engine.at_rest(&job.id).await?;
+    assert_eq!(view.state, JobState::Failed);
     assert_eq!(view.attempts.len(), 1, "no worker ran again: {view:#?}");
-    engine.director.cancel(job.id.as_str()).await?;
+    assert_eq!(Vec::from_iter(contradicted(&view)), ["check"]);
+    assert_no_process(&mark)?;
+    assert_untouched(&project)?;
     engine.stop().await
 }

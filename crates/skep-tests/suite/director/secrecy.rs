@@ -4,6 +4,7 @@ use super::stand::{Engine, FIX, SCHEMA, Setup, assert_landed, project, request};
 use anyhow::Context as _;
 use skep_db::{Db, Engine as Store, Tx};
 use skep_testkit::{TestStore, on_both_engines};
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 on_both_engines!(
@@ -54,8 +55,11 @@ fn holders(folder: &Path, needle: &[u8]) -> anyhow::Result<Vec<PathBuf>> {
         if kind.is_dir() {
             found.extend(holders(&path, needle)?);
         } else if kind.is_file() {
-            let bytes = std::fs::read(&path)
-                .with_context(|| format!("failed to read {}", path.display()))?;
+            // A store that was closed takes its auxiliary files with it.
+            let bytes = match std::fs::read(&path) {
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                read => read.with_context(|| format!("failed to read {}", path.display()))?,
+            };
             if bytes.windows(needle.len()).any(|window| window == needle) {
                 found.push(path);
             }

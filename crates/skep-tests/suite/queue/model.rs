@@ -45,7 +45,7 @@ pub(super) enum Operation {
         extra: i64,
     },
     Reconcile {
-        live_node: Option<usize>,
+        restarted: Option<usize>,
     },
     Tick {
         ms: i64,
@@ -109,7 +109,7 @@ impl Model {
             Operation::Wake { job, from, to } => self.wake(job, from, to),
             Operation::Cancel { job } => self.cancel(job),
             Operation::Retry { job, extra } => self.retry(job, extra),
-            Operation::Reconcile { live_node } => self.reconcile(live_node),
+            Operation::Reconcile { restarted } => self.reconcile(restarted),
             Operation::Tick { ms } => {
                 self.now += ms;
                 String::new()
@@ -295,12 +295,12 @@ impl Model {
         job.max.to_string()
     }
 
-    fn reconcile(&mut self, live_node: Option<usize>) -> String {
+    fn reconcile(&mut self, restarted: Option<usize>) -> String {
         let now = self.now;
         let mut lost = Vec::new();
         for (i, job) in self.jobs.iter_mut().enumerate() {
             let gone = job.held.is_some_and(|(node, until)| {
-                until <= now || live_node.is_some_and(|live| live != node)
+                until <= now || restarted.is_some_and(|again| again == node)
             });
             if !gone {
                 continue;

@@ -138,9 +138,9 @@ impl Driver {
                     Err(error) => return Err(error.into()),
                 }
             }
-            Operation::Reconcile { live_node } => {
-                let live_node = live_node.map(|node| &self.nodes[node]);
-                let lost = self.hive.reconcile(live_node).await?.lost;
+            Operation::Reconcile { restarted } => {
+                let restarted = restarted.map(|node| &self.nodes[node]);
+                let lost = self.hive.reconcile(restarted).await?.lost;
                 let lost: Vec<String> = lost
                     .iter()
                     .map(|lost| format!("{} {} {}", self.place(&lost.job), lost.from, lost.to))
@@ -291,8 +291,8 @@ impl Dice {
                 extra: self.number(3),
             },
             92..95 => {
-                let live_node = self.one_in(3).then_some(node);
-                Operation::Reconcile { live_node }
+                let restarted = self.one_in(3).then_some(node);
+                Operation::Reconcile { restarted }
             }
             _ => Operation::Tick {
                 ms: self.of(&[1, 499, 5_000, LEASE_MS / 2, LEASE_MS]),

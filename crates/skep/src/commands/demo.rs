@@ -4,7 +4,7 @@ use super::Session;
 use crate::cli::Demo;
 use crate::config::{Config, Secrets};
 use crate::demo::{Cast, Outcome, Scene};
-use crate::engine::{OpenHome, RunningHome};
+use crate::engine::{OpenHome, RunningHome, ServedHome};
 use crate::failure::{Exit, Failure};
 use crate::output::{Tone, table_columns};
 use crate::progress::Seen;
@@ -44,7 +44,7 @@ pub(crate) async fn demo(session: &Session, arguments: &Demo) -> Result<Exit, Fa
         ));
     };
     let open = OpenHome::open(&home, lock, &config, Secrets::Needed).await?;
-    let mut running = RunningHome::start(open, None).await?;
+    let mut running = RunningHome::start(ServedHome::serve(open)?, None).await?;
     let director = running.director().clone();
     let mut signals = session.signals.clone();
     let deadline = Duration::from_millis(DEMO_MS_MAX);

@@ -4,7 +4,7 @@ use super::{Session, amount};
 use crate::account;
 use crate::cli::Run;
 use crate::config::{Config, Secrets};
-use crate::engine::{OpenHome, RunningHome};
+use crate::engine::{OpenHome, RunningHome, ServedHome};
 use crate::failure::{Exit, Failure};
 use crate::home_lock::HomeLock;
 use crate::progress::Follower;
@@ -66,10 +66,12 @@ async fn as_holder(
     request: DispatchRequest,
 ) -> Result<Exit, Failure> {
     let open = OpenHome::open(home, lock, config, Secrets::Needed).await?;
-    // Asked before anything runs: a refused request starts no engine.
-    let submitted = open.director.dispatch(request).await?;
+    // Asked before anything runs, so that a refused request starts no engine, and after everything
+    // that can fail at the start, so that a start that fails leaves no job.
+    let served = ServedHome::serve(open)?;
+    let submitted = served.director().dispatch(request).await?;
     let client = Client::at_socket(home.socket());
-    let mut running = RunningHome::start(open, None).await?;
+    let mut running = RunningHome::start(served, None).await?;
     let outcome = work(session, &mut running, &client, &submitted).await;
     running.stop().await;
     finished(session, &outcome?)

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::cli::Up;
 use crate::config::Secrets;
-use crate::engine::{OpenHome, RunningHome};
+use crate::engine::{OpenHome, RunningHome, ServedHome};
 use crate::failure::{Exit, Failure};
 use crate::home_lock::HomeLock;
 use crate::output::{Printer, Tone};
@@ -31,7 +31,8 @@ pub(crate) async fn up(session: &Session, arguments: &Up) -> Result<Exit, Failur
     let token = LocalToken::load_or_make(&home.token(), &OsEntropy)?;
     let open = OpenHome::open(&home, lock, &config, Secrets::Needed).await?;
     let view = view(&home, address, &token);
-    let mut running = RunningHome::start(open, Some((listener, token.secret))).await?;
+    let mut running =
+        RunningHome::start(ServedHome::serve(open)?, Some((listener, token.secret))).await?;
     if let Err(failure) = print(&session.printer, &view) {
         running.stop().await;
         return Err(failure);
