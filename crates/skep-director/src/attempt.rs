@@ -10,10 +10,11 @@ mod observe;
 pub(crate) use ending::{back_off, end_failed, retry_delay_ms};
 
 use crate::director::Context;
-use crate::engine::{Signal, StepFailure};
+use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::limits::LOG_BYTES_MAX;
 use crate::record::{self, Dispatch};
+use crate::running::Signal;
 use crate::{log, prompt};
 use ending::read_limited;
 use observe::Observer;
@@ -92,7 +93,7 @@ async fn run_in(
         attempt,
         dispatch: &dispatch,
     };
-    let repository = worker.prepare(folder, previous.as_deref()).await?;
+    let repository = worker.prepare(folder, previous.as_deref(), &signal).await?;
     skep_stdx::crash::point("attempt.prepared");
     let instruction = prompt::instruction(context, &dispatch, verdicts.last()).await?;
     let (key, mut process, kind, redactor) = worker.start(folder, &repository, instruction).await?;
@@ -172,7 +173,7 @@ impl Worker<'_> {
                 exit = end => Some(exit?),
                 () = tokio::time::sleep(limit) => None,
                 changed = signal.wait_for(|s| *s != Signal::Go) => {
-                    let how = changed.map_or(Signal::Stopping, |s| *s);
+                    let how = changed.map_or(Signal::LeaseLost, |s| *s);
                     return Ok(Watched::Stopped(how));
                 }
             }

@@ -9,11 +9,11 @@ mod counts;
 pub(crate) use counts::TestCounts;
 
 use crate::director::Context;
-use crate::engine::Signal;
 use crate::error::DirectorError;
 use crate::home;
 use crate::limits::CHECK_LOG_BYTES_MAX;
 use crate::log::capture;
+use crate::running::Signal;
 use skep_sandbox::{ExitStatus, FencePaths, FenceSpec, FencedCommand, FencedProcess, Git};
 use skep_stdx::{Redactor, Stopwatch};
 use std::os::unix::fs::DirBuilderExt as _;

@@ -171,6 +171,11 @@ fn guarded_files(evidence: &Evidence, findings: &mut Vec<Finding>) {
         );
         findings.push(finding(rule, claim.to_owned(), text, false));
     }
+    for path in &evidence.steering {
+        let text = format!("git diff: {path} changes which tests there are or how they run");
+        let claim = "what steers the test runner is unchanged".to_owned();
+        findings.push(finding("runner_files", claim, text, false));
+    }
     let (before, after) = evidence.markers;
     if before.weakened_by(after) {
         let text = format!(

@@ -1,9 +1,9 @@
 //! The handle that the edges hold, and the context that every step works in.
 
 use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
-use crate::engine::Running;
 use crate::error::DirectorError;
-use crate::{EngineError, Home, account, dispatch, engine, reference};
+use crate::running::Running;
+use crate::{EngineError, Home, account, dispatch, engine, landing, reference};
 use skep_api::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
     Page, RetryRequest,
@@ -66,6 +66,11 @@ pub(crate) struct Context {
     pub(crate) owner: String,
     pub(crate) node: NodeId,
     pub(crate) running: Running,
+    /// Held while a builder's scope is compared with those of the live ones and taken. One process
+    /// holds a home, and only its jobs share its vaults; on PostgreSQL two transactions would not
+    /// see each other's job.
+    pub(crate) scopes: tokio::sync::Mutex<()>,
+    pub(crate) landings: landing::Turns,
 }
 
 impl Context {
@@ -126,6 +131,8 @@ impl Director {
             owner: options.owner,
             node,
             running: Running::default(),
+            scopes: tokio::sync::Mutex::default(),
+            landings: landing::Turns::default(),
         }))
     }
 

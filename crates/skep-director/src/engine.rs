@@ -7,12 +7,12 @@ use crate::attempt::{self, After};
 use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
+use crate::running::Signal;
 use crate::{account, delivery, landing, record, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
-use skep_types::{AttemptId, FailureClass, JobId, JobState};
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use skep_types::{AttemptId, FailureClass, JobId, JobState, LandingState};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
 
@@ -25,79 +25,14 @@ pub enum EngineError {
     Reconcile(#[source] DirectorError),
 }
 
-/// What a running step is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Signal {
-    /// Go on.
-    Go,
-    /// The job was cancelled.
-    Cancelled,
-    /// The claim is no longer ours: end everything, write nothing.
-    LeaseLost,
-    /// The engine stops: end the worker; the job starts again elsewhere or later.
-    Stopping,
-}
-
-/// What runs in this process.
-pub(crate) struct Running {
-    steps: Mutex<HashMap<JobId, watch::Sender<Signal>>>,
-    stop: watch::Sender<bool>,
-    /// Changes whenever a slot becomes free.
-    freed: watch::Sender<u64>,
-}
-
-impl Default for Running {
-    fn default() -> Self {
-        let (stop, freed) = (watch::channel(false).0, watch::channel(0).0);
-        Self {
-            steps: Mutex::default(),
-            stop,
-            freed,
-        }
-    }
-}
-
-impl Running {
-    /// Asks the engine to stop.
-    pub(crate) fn stop(&self) {
-        self.stop.send_replace(true);
-    }
-
-    /// Tells the step of `job`, if one runs here.
-    pub(crate) fn tell(&self, job: &JobId, signal: Signal) {
-        if let Some(step) = self.steps().get(job) {
-            step.send_replace(signal);
-        }
-    }
-
-    fn steps(&self) -> std::sync::MutexGuard<'_, HashMap<JobId, watch::Sender<Signal>>> {
-        self.steps.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn begin(&self, job: &JobId) -> watch::Receiver<Signal> {
-        let (sender, receiver) = watch::channel(Signal::Go);
-        self.steps().insert(job.clone(), sender);
-        receiver
-    }
-
-    fn end(&self, job: &JobId) {
-        self.steps().remove(job);
-        self.freed.send_modify(|count| *count += 1);
-    }
-
-    fn count(&self) -> i64 {
-        i64::try_from(self.steps().len()).unwrap_or(i64::MAX)
-    }
-}
-
 /// Runs until [`Running::stop`].
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     reconcile(&context).await.map_err(EngineError::Reconcile)?;
     let heartbeat = skep_stdx::spawn("heartbeat", heartbeat(Arc::clone(&context)));
     let deliveries = skep_stdx::spawn("delivery", delivery::run(Arc::clone(&context)));
     let mut queue = context.db.listen(skep_queue::TOPIC);
-    let mut freed = context.running.freed.subscribe();
-    let mut stop = context.running.stop.subscribe();
+    let mut freed = context.running.freed();
+    let mut stop = context.running.stopping();
     while !*stop.borrow_and_update() {
         match claim(&context).await {
             Ok(claims) => claims.into_iter().for_each(|claim| begin(&context, claim)),
@@ -123,29 +58,40 @@ async fn reconcile(context: &Arc<Context>) -> Result<(), DirectorError> {
 }
 
 /// Takes back leases that ran out, and at the start of a node those of its earlier run.
-async fn take_back(context: &Context, restarted: bool) -> Result<(), DbError> {
+async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorError> {
     loop {
         let node = restarted.then(|| context.node.clone());
-        let reconciled = context
+        let lost = context
             .db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
-                skep_queue::reconcile(tx, node.as_ref()).await
+                let lost = skep_queue::reconcile(tx, node.as_ref()).await?.lost;
+                for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
+                    account::report_due(tx, &job.job).await?;
+                    crate::review::abandoned(tx, &job.job).await?;
+                }
+                Ok::<_, DirectorError>(lost.len())
             })
             .await?;
-        if reconciled.lost.is_empty() {
+        if lost == 0 {
             return Ok(());
         }
     }
 }
 
-/// Removes the folders of attempts: at the start of the only engine of a home none is in use.
+/// Removes the folders of attempts: at the start of the only engine of a home none is in use. One
+/// that cannot be removed is left, with a warning; it is in nobody's way.
 async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
-    let failed = |e| DirectorError::outside("clear the folders of ended attempts", e);
+    let failed = |e| DirectorError::outside("list the folders of ended attempts", e);
     let mut folders = tokio::fs::read_dir(context.home.attempts())
         .await
         .map_err(failed)?;
     while let Some(folder) = folders.next_entry().await.map_err(failed)? {
-        crate::check::remove(&folder.path()).await?;
+        if let Err(error) = crate::check::remove(&folder.path()).await {
+            tracing::warn!(
+                error = describe(&error),
+                "an ended attempt's folder was left"
+            );
+        }
     }
     Ok(())
 }
@@ -175,24 +121,20 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
 async fn heartbeat(context: Arc<Context>) {
     loop {
         tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
-        let node = context.node.clone();
+        let (node, jobs) = (context.node.clone(), context.running.jobs());
         let renewed = context
             .db
             .write("heartbeat", async move |tx: &mut Tx<'_>| {
-                skep_queue::heartbeat(tx, &node, LEASE_MS).await
+                let held = skep_queue::heartbeat(tx, &node, &jobs, LEASE_MS).await?;
+                let lost = jobs.iter().filter(|job| !held.contains(job)).cloned();
+                Ok::<Vec<JobId>, DbError>(lost.collect())
             })
             .await;
         match renewed {
-            Ok(held) => {
-                let lost: Vec<JobId> = context
-                    .running
-                    .steps()
-                    .keys()
-                    .filter(|job| !held.contains(job))
-                    .cloned()
-                    .collect();
-                lost.iter()
-                    .for_each(|job| context.running.tell(job, Signal::LeaseLost));
+            Ok(lost) => {
+                for job in &lost {
+                    context.running.tell(job, Signal::LeaseLost);
+                }
             }
             Err(error) => tracing::error!(error = describe(&error), "claims were not renewed"),
         }
@@ -207,13 +149,12 @@ async fn heartbeat(context: Arc<Context>) {
 }
 
 fn begin(context: &Arc<Context>, claim: Claim) {
-    let signal = context.running.begin(&claim.job.id);
+    let entry = context.running.begin(&claim.job.id, claim.fence);
     let context = Arc::clone(context);
     // The task ends by itself and reports through the database; nobody waits for its handle.
     drop(skep_stdx::spawn("step", async move {
-        let job = claim.job.id.clone();
-        step(&context, &claim, signal.clone()).await;
-        context.running.end(&job);
+        step(&context, &claim, entry.signal.clone()).await;
+        drop(entry);
     }));
 }
 
@@ -301,11 +242,16 @@ async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal:
         failure.class,
         claim.job.attempts_used + 1 < claim.job.attempts_max,
     );
-    let delay_ms = attempt::retry_delay_ms(&claim.job, &*context.entropy);
+    let delay_ms = attempt::retry_delay_ms(claim, &*context.entropy);
     let attempt = claim.attempt.clone();
     let written = context
         .db
         .write("give up", async move |tx: &mut Tx<'_>| {
+            let landing = record::landing(tx, &lease.job).await?;
+            if landing.is_some_and(|row| row.state == LandingState::Landing) {
+                // The swap may have happened. The claim lapses, and the next one looks.
+                return Ok(());
+            }
             if let Some(attempt) = &attempt {
                 attempt::end_failed(tx, &lease, attempt, class).await?;
             }
@@ -360,10 +306,8 @@ pub(crate) async fn advance(
 }
 
 async fn drain(context: &Arc<Context>) {
-    let jobs: Vec<JobId> = context.running.steps().keys().cloned().collect();
-    jobs.iter()
-        .for_each(|job| context.running.tell(job, Signal::Stopping));
-    let mut freed = context.running.freed.subscribe();
+    context.running.tell_all(Signal::Stopping);
+    let mut freed = context.running.freed();
     let empty = async {
         while context.running.count() > 0 {
             if freed.changed().await.is_err() {

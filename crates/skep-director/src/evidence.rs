@@ -2,7 +2,10 @@
 //! it; everything here was gathered from the engine's vault and from checks that the engine ran.
 
 use crate::check::CheckOutcome;
+use crate::runner_files::{is_manifest, steering_changed};
+use skep_sandbox::Git;
 use skep_types::Scope;
+use std::path::Path;
 
 /// One changed file between base and tip.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +35,8 @@ pub(crate) struct Evidence {
     pub(crate) scope: Scope,
     /// Test markers in the changed files before and after the change.
     pub(crate) markers: (TestMarkers, TestMarkers),
+    /// Changed manifests whose change steers the test runner.
+    pub(crate) steering: Vec<String>,
 }
 
 /// How much testing a text does, counted by the words that test frameworks use.
@@ -84,6 +89,41 @@ impl TestMarkers {
     pub(crate) const fn weakened_by(self, after: Self) -> bool {
         after.tests < self.tests || after.assertions < self.assertions || after.skips > self.skips
     }
+}
+
+/// What the changed files' texts say, before and after.
+#[derive(Debug, Default)]
+pub(crate) struct Texts {
+    pub(crate) markers: (TestMarkers, TestMarkers),
+    pub(crate) steering: Vec<String>,
+}
+
+/// Compares the changed files of two commits of the vault. A path that one of them does not have
+/// counts as an empty text there.
+pub(crate) async fn compare_texts(
+    vault: &Path,
+    base: &str,
+    tip: &str,
+    changes: &[Change],
+) -> Texts {
+    let git = Git::at(vault);
+    let text = async |commit: &str, path: &str| {
+        git.run(&["cat-file", "blob", &format!("{commit}:{path}")])
+            .await
+            .unwrap_or_default()
+    };
+    let mut texts = Texts::default();
+    for change in changes {
+        let before = text(base, &change.path).await;
+        let after = text(tip, &change.path).await;
+        texts.markers.0 = texts.markers.0.plus(TestMarkers::count(&before));
+        texts.markers.1 = texts.markers.1.plus(TestMarkers::count(&after));
+        // A manifest that is new steers nothing that was there before.
+        if is_manifest(&change.path) && !change.is_new && steering_changed(&before, &after) {
+            texts.steering.push(change.path.clone());
+        }
+    }
+    texts
 }
 
 #[cfg(test)]

@@ -8,18 +8,22 @@ mod target;
 
 use crate::check::{CheckPlan, run_checks};
 use crate::director::Context;
-use crate::engine::{Signal, StepFailure, advance, finish};
-use crate::error::DirectorError;
+use crate::engine::{StepFailure, advance, finish};
+use crate::error::{DirectorError, describe};
 use crate::event::{self, LandingHeld, LandingIntended, LandingReadBack};
 use crate::limits::LANDING_TRIES_MAX;
 use crate::record::{self, Dispatch, LandingRow, VerdictRow, put_landing};
+use crate::review;
+use crate::running::Signal;
 use crate::verify::{Next, decide, record_checks, record_verdict};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, Lease};
 use skep_types::{ContractStatus, Finding, FindingOutcome, JobState, LandingState, Verdict};
-use std::path::Path;
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use target::{Merge, Target};
-use tokio::sync::watch;
+use tokio::sync::{OwnedMutexGuard, watch};
 
 /// Records that a result has passed its gate and waits to be landed.
 pub(crate) async fn pend(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<(), DirectorError> {
@@ -49,7 +53,7 @@ pub(crate) async fn run(
         fence: claim.fence,
     };
     let job = lease.job.clone();
-    let (dispatch, landing, verdicts) = context
+    let (dispatch, landing, verdicts, reviews) = context
         .db
         .read("landing", async move |tx: &mut Tx<'_>| {
             let dispatch = record::dispatch(tx, &job).await?;
@@ -57,6 +61,7 @@ pub(crate) async fn run(
                 dispatch,
                 record::landing(tx, &job).await?,
                 record::verdicts(tx, &job).await?,
+                record::reviews(tx, &job).await?,
             ))
         })
         .await?;
@@ -68,6 +73,10 @@ pub(crate) async fn run(
         .find(|v| v.result == Verdict::Valid);
     let incomplete = || DirectorError::incomplete("there is no verified commit to land");
     let verified = verified.ok_or_else(incomplete)?;
+    // Whatever led here: what the gate has not let through does not land.
+    if !review::has_passed(&dispatch, verified.commit.as_deref(), &reviews) {
+        return Err(DirectorError::incomplete("the commit has not passed its review").into());
+    }
     let (Some(tip), Some(repo), Some(vault), Some(branch)) = (
         verified.commit.clone(),
         &dispatch.repo,
@@ -83,6 +92,7 @@ pub(crate) async fn run(
         number: claim.job.number,
         dispatch: &dispatch,
         verified: &verified,
+        vault: Path::new(vault),
         target,
         tip,
         invalid_rounds,
@@ -93,12 +103,17 @@ pub(crate) async fn run(
         && let (Some(old), Some(new)) = (&intent.old_commit, &intent.commit)
         && lander.target.contains(new).await?
     {
+        let _turn = lander.turn().await?;
         return lander.read_back(old, new).await;
     }
+    // The first try plans and checks beside other landers and may lose to one of them. After that
+    // it has its turn from the beginning, so that only somebody else can still move the target.
+    let mut turn = None;
     for _ in 0..LANDING_TRIES_MAX {
-        if lander.try_once().await? == Tried::Settled {
+        if lander.try_once(turn).await? == Tried::Settled {
             return Ok(());
         }
+        turn = Some(lander.turn().await?);
     }
     lander
         .hold(
@@ -106,6 +121,22 @@ pub(crate) async fn run(
             "the target kept moving; land again with `skep job retry ID`",
         )
         .await
+}
+
+/// Whose turn it is to land in which repository. A turn lasts from the look at a target's work
+/// tree until that is in line with its branch again: in between it looks as if its user had
+/// changed it.
+#[derive(Default)]
+pub(crate) struct Turns(Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>);
+
+type Turn = OwnedMutexGuard<()>;
+
+impl Turns {
+    fn of(&self, vault: &Path) -> Arc<tokio::sync::Mutex<()>> {
+        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
+        Arc::clone(turns.entry(vault.to_owned()).or_default())
+    }
 }
 
 /// How one try ended.
@@ -123,6 +154,8 @@ struct Lander<'a> {
     number: i64,
     dispatch: &'a Dispatch,
     verified: &'a VerdictRow,
+    /// There is one for each repository, whichever of its work trees a job named.
+    vault: &'a Path,
     target: Target<'a>,
     tip: String,
     /// How many results of this job were found INVALID before.
@@ -131,7 +164,19 @@ struct Lander<'a> {
 }
 
 impl Lander<'_> {
-    async fn try_once(&self) -> Result<Tried, StepFailure> {
+    /// Waits until no other job lands in the same repository.
+    async fn turn(&self) -> Result<Turn, StepFailure> {
+        let turns = self.context.landings.of(self.vault);
+        let mut signal = self.signal.clone();
+        tokio::select! {
+            turn = turns.lock_owned() => Ok(turn),
+            _ = signal.wait_for(|s| *s != Signal::Go) => {
+                Err(DirectorError::conflict("interrupted", "the landing was interrupted", "").into())
+            }
+        }
+    }
+
+    async fn try_once(&self, turn: Option<Turn>) -> Result<Tried, StepFailure> {
         let old = self.target.tip().await?;
         let title = self.dispatch.instruction.lines().next().unwrap_or_default();
         let message = format!(
@@ -147,8 +192,9 @@ impl Lander<'_> {
         {
             Merge::Ready(new) => new,
             Merge::Contained => {
-                self.read_back(old.as_deref().unwrap_or_default(), &self.tip)
-                    .await?;
+                let _turn = self.turn_or(turn).await?;
+                // Nothing is swapped, so the work tree is as its user has it and stays so.
+                self.read_back(&self.tip, &self.tip).await?;
                 return Ok(Tried::Settled);
             }
             Merge::Conflict(files) => {
@@ -160,6 +206,8 @@ impl Lander<'_> {
         if new != self.tip && !self.merged_commit_passes(&new).await? {
             return Ok(Tried::Settled);
         }
+        let _turn = self.turn_or(turn).await?;
+        self.finish_others().await?;
         if let Some(reason) = self.target.obstacle(old.as_deref(), &new).await? {
             self.hold(LandingState::Pending, &reason).await?;
             return Ok(Tried::Settled);
@@ -176,6 +224,37 @@ impl Lander<'_> {
         Ok(Tried::Settled)
     }
 
+    async fn turn_or(&self, turn: Option<Turn>) -> Result<Turn, StepFailure> {
+        match turn {
+            Some(turn) => Ok(turn),
+            None => self.turn().await,
+        }
+    }
+
+    /// A lander that was killed after its swap has left the work tree behind its branch, and its
+    /// job may be claimed after this one. What it changed is not the user's to clean up.
+    async fn finish_others(&self) -> Result<(), StepFailure> {
+        let (dispatch, own) = (self.dispatch.clone(), self.lease.job.clone());
+        let intents = self
+            .context
+            .db
+            .read("landings under way", async move |tx: &mut Tx<'_>| {
+                record::landings_under_way(tx, &dispatch).await
+            })
+            .await?;
+        for intent in intents.iter().filter(|intent| intent.job != own) {
+            if let (Some(old), Some(new)) = (&intent.old_commit, &intent.commit)
+                && self.target.contains(new).await?
+            {
+                // A tree that cannot be brought in line is an obstacle, which is looked for next.
+                if let Err(error) = self.target.sync_work_tree(old, new).await {
+                    tracing::warn!(job = %intent.job, error = describe(&error), "a work tree is behind");
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// A merge is a commit nobody has checked yet: the job's checks run on it as well.
     async fn merged_commit_passes(&self, merged: &str) -> Result<bool, StepFailure> {
         let (Some(vault), Some(base)) = (&self.dispatch.vault, &self.dispatch.base_commit) else {
@@ -187,13 +266,12 @@ impl Lander<'_> {
             commit: merged,
             commands: &self.dispatch.checks,
             guarded: &[],
-            place: self
-                .context
-                .home
-                .attempts()
-                .join(format!("{}-merge", self.verified.attempt)),
+            place: self.context.home.attempts().join(format!(
+                "{}-{}-merge",
+                self.verified.attempt, self.lease.fence
+            )),
             logs: self.context.home.logs().join(self.lease.job.as_str()),
-            log_prefix: format!("{}-merge", self.verified.attempt),
+            log_prefix: format!("{}-{}-merge", self.verified.attempt, self.lease.fence),
             canaries: false,
             signal: self.signal.clone(),
         };
@@ -277,7 +355,14 @@ impl Lander<'_> {
 
     /// Brings a checked-out target in line, reads the commit back, and ends the job.
     async fn read_back(&self, old: &str, new: &str) -> Result<(), StepFailure> {
-        self.target.sync_work_tree(old, new).await?;
+        // The branch has moved and that is the landing. A work tree in use by somebody else does
+        // not undo it; its user is told how to bring it in line.
+        let behind = self.target.sync_work_tree(old, new).await.err().map(|error| {
+            format!(
+                "landed, but the work tree could not be brought in line ({}); `git read-tree -m -u {old} {new}` there does it",
+                describe(&error)
+            )
+        });
         skep_stdx::crash::point("landing.synced");
         if !self.target.contains(new).await? {
             let reason = "the target was moved away from the landed commit; land again with `skep job retry ID`";
@@ -297,7 +382,7 @@ impl Lander<'_> {
                 landed.read_back_at = Some(tx.now_ms().await?);
                 put_landing(tx, &landed).await?;
                 event::append(tx, lease.job.as_str(), &event).await?;
-                finish(tx, &lease, JobState::Done, None, None).await
+                finish(tx, &lease, JobState::Done, None, behind.as_deref()).await
             })
             .await?;
         skep_stdx::crash::point("landing.recorded");

@@ -29,6 +29,7 @@ mod record;
 mod reference;
 mod review;
 mod runner_files;
+mod running;
 mod schema;
 mod verify;
 

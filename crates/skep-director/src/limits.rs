@@ -10,6 +10,13 @@ pub const CHECK_BYTES_MAX: usize = 4 * 1024;
 pub const SCOPE_GLOBS_MAX: usize = 64;
 /// Waivers of one job.
 pub const WAIVERS_MAX: usize = 16;
+/// The longest waiver, in bytes: a sentence for the people who read the result.
+pub const WAIVER_BYTES_MAX: usize = 2 * 1024;
+/// What a worker is told of the findings on its last result, in bytes; together with the longest
+/// instruction they stay below what a harness takes.
+pub const FINDINGS_BYTES_MAX: usize = 32 * 1024;
+/// What is shown of the reason why a contract cannot be read, in bytes.
+pub const CONTRACT_ERROR_BYTES_MAX: usize = 512;
 /// How long a claim holds without a heartbeat, in milliseconds.
 pub const LEASE_MS: i64 = 60_000;
 /// How often a node renews its claims, in milliseconds: three tries fit into one lease.

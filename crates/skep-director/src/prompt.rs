@@ -3,6 +3,7 @@
 
 use crate::director::Context;
 use crate::error::DirectorError;
+use crate::limits::FINDINGS_BYTES_MAX;
 use crate::record::{Dispatch, VerdictRow};
 use crate::review;
 use skep_types::FindingOutcome;
@@ -32,13 +33,19 @@ pub(crate) async fn instruction(
             .collect();
         if !contradicted.is_empty() {
             text.push_str("\n\n## Findings on your last result\n\nThe engine checked your result against the evidence and found it INVALID. Your commits so far are in the repository. Repair what is listed, then finish with a contract that claims only what you saw.\n");
-            for finding in contradicted {
-                // Writing to a String cannot fail.
-                let _ = write!(
-                    text,
+            let end = text.len() + FINDINGS_BYTES_MAX;
+            for (number, finding) in contradicted.iter().enumerate() {
+                let line = format!(
                     "\n- {}: {}\n  evidence: {}",
                     finding.rule, finding.claim, finding.evidence
                 );
+                if text.len() + line.len() > end {
+                    let left = contradicted.len() - number;
+                    // Writing to a String cannot fail.
+                    let _ = write!(text, "\n- and {left} more");
+                    break;
+                }
+                text.push_str(&line);
             }
             text.push('\n');
         }

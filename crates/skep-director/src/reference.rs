@@ -2,13 +2,14 @@
 
 use crate::account::report_due;
 use crate::director::Context;
-use crate::engine::Signal;
 use crate::error::DirectorError;
-use crate::{dispatch, landing, record};
+use crate::record::Dispatch;
+use crate::running::Signal;
+use crate::{dispatch, landing, record, review};
 use skep_api::{JobSubmitted, RetryRequest};
 use skep_db::Tx;
 use skep_queue::{CancelError, Job, RetryError};
-use skep_types::{JobId, JobState, LandingState, Verdict};
+use skep_types::{ContractStatus, JobId, JobState, LandingState, ResultContract, Verdict};
 
 /// The job called `name`: an id, or a number with or without `#`.
 pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, DirectorError> {
@@ -77,6 +78,7 @@ pub(crate) async fn retry(
     request: RetryRequest,
 ) -> Result<JobSubmitted, DirectorError> {
     let name = name.to_owned();
+    let _turn = context.scopes.lock().await;
     let job = context
         .db
         .write("retry", async move |tx: &mut Tx<'_>| {
@@ -135,12 +137,9 @@ async fn go_on(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
         ));
     }
     let landing = record::landing(tx, &job.id).await?;
-    let verified = record::verdicts(tx, &job.id)
-        .await?
-        .last()
-        .is_some_and(|v| v.result == Verdict::Valid);
+    let dispatch = record::dispatch(tx, &job.id).await?;
+    let verified = may_land(tx, &dispatch).await?;
     let to = if job.state == JobState::WaitingHuman && landing.is_some() && verified {
-        let dispatch = record::dispatch(tx, &job.id).await?;
         landing::pend(tx, &dispatch).await?;
         JobState::Landing
     } else {
@@ -151,6 +150,21 @@ async fn go_on(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
         .await
         .map(|_| ())
         .map_err(|e| DirectorError::outside("wake the job", e))
+}
+
+/// Whether the newest result is complete, verified, and let through by its gate.
+async fn may_land(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<bool, DirectorError> {
+    let newest = record::verdicts(tx, &dispatch.job).await?.pop();
+    let Some(verified) = newest.filter(|verdict| verdict.result == Verdict::Valid) else {
+        return Ok(false);
+    };
+    let reviews = record::reviews(tx, &dispatch.job).await?;
+    let claimed = record::latest_result(tx, &dispatch.job)
+        .await?
+        .and_then(|result| result.contract);
+    let contract = claimed.and_then(|text| serde_json::from_str::<ResultContract>(&text).ok());
+    let is_done = contract.is_some_and(|contract| contract.status == ContractStatus::Done);
+    Ok(is_done && review::has_passed(dispatch, verified.commit.as_deref(), &reviews))
 }
 
 fn submitted(job: &Job) -> JobSubmitted {

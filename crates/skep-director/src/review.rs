@@ -2,7 +2,7 @@
 //! nothing. A pass that cites no evidence for a criterion is void.
 
 use crate::director::Context;
-use crate::dispatch::enqueue;
+use crate::dispatch::{check_model, enqueue};
 use crate::engine::{StepFailure, finish};
 use crate::error::DirectorError;
 use crate::event::{self, ReviewReceived, ReviewRequested};
@@ -13,16 +13,18 @@ use skep_db::Tx;
 use skep_harness::{ReviewReport, ReviewVerdict};
 use skep_queue::{CancelError, Lease, NewJob};
 use skep_sandbox::Git;
-use skep_types::{FailureClass, Gate, JobId, JobKind, JobState, Purpose, Role};
+use skep_types::{FailureClass, Gate, JobId, JobKind, JobState, MicroUsd, Purpose, Role, Tier};
 use std::fmt::Write as _;
 use std::path::Path;
 
-/// The reviewer for work by `author_model`: the one asked for, or the first observer whose model
-/// is of another family. `None` where nobody is configured and nobody was asked for.
+/// The reviewer for work by `author_model` on data of `tier`: the one asked for, or the first
+/// observer whose model is of another family and may see the data. `None` where there is no such
+/// observer and nobody was asked for.
 pub(crate) fn choose_reviewer(
     context: &Context,
     asked_for: Option<&str>,
     author_model: Option<&str>,
+    tier: Tier,
 ) -> Result<Option<String>, DirectorError> {
     let family = |model: Option<&str>| {
         model
@@ -33,10 +35,11 @@ pub(crate) fn choose_reviewer(
     let suits =
         |model: Option<&str>| family(model).is_some_and(|reviewer| Some(reviewer) != author);
     let Some(name) = asked_for else {
-        let found = context
-            .workers
-            .iter()
-            .find(|(_, worker)| worker.role == Role::Observer && suits(worker.model.as_deref()));
+        let found = context.workers.iter().find(|(_, worker)| {
+            worker.role == Role::Observer
+                && suits(worker.model.as_deref())
+                && check_model(context, worker, tier).is_ok()
+        });
         return Ok(found.map(|(name, _)| name.clone()));
     };
     let Some(worker) = context.workers.get(name) else {
@@ -60,6 +63,7 @@ pub(crate) fn choose_reviewer(
             "a reviewer has role = \"observer\" and a model of another family than the author's",
         ));
     }
+    check_model(context, worker, tier)?;
     Ok(Some(name.to_owned()))
 }
 
@@ -102,13 +106,14 @@ pub(crate) async fn request(
     let commit = verified.commit.clone().ok_or_else(missing)?;
     let job = JobId::new(&*context.clock, &*context.entropy);
     let parent = author.job.clone();
-    let parent_row = context
+    let (parent_row, spent) = context
         .db
         .read("parent", async move |tx: &mut Tx<'_>| {
-            skep_queue::job(tx, &parent).await
+            let row = skep_queue::job(tx, &parent).await?;
+            Ok::<_, skep_db::DbError>((row, spent(tx, &parent).await?))
         })
-        .await?
-        .ok_or_else(missing)?;
+        .await?;
+    let parent_row = parent_row.ok_or_else(missing)?;
     let dispatch = Dispatch {
         job: job.clone(),
         instruction: author.instruction.clone(),
@@ -125,7 +130,10 @@ pub(crate) async fn request(
         command: worker.command.clone(),
         checks: Vec::new(),
         gate: Gate::G0,
-        budget: author.budget,
+        // A review is paid from what is left of the job it is about.
+        budget: author
+            .budget
+            .map(|limit| MicroUsd((limit - spent).0.max(0))),
         waivers: Vec::new(),
         reviewer: None,
         reviews: Some(author.job.clone()),
@@ -161,6 +169,19 @@ pub(crate) async fn request(
         dispatch,
         review,
     })
+}
+
+/// What a job and its reviews have cost, calls of unknown end included.
+async fn spent(tx: &mut Tx<'_>, job: &JobId) -> Result<MicroUsd, skep_db::DbError> {
+    let mut sum = MicroUsd::ZERO;
+    let reviews = record::reviews(tx, job).await?;
+    for id in std::iter::once(job).chain(reviews.iter().map(|review| &review.job)) {
+        let usage = skep_gateway::job_cost(tx, id).await?;
+        sum = sum
+            .saturating_add(usage.cost)
+            .saturating_add(usage.unconfirmed);
+    }
+    Ok(sum)
 }
 
 /// What a reviewer is told: task, change and check output, never the author's own words on it.
@@ -258,6 +279,7 @@ pub(crate) async fn receive(
         return Ok(After::Left);
     };
     let (lease, text) = (lease.clone(), result.report.clone());
+    let reviewed = dispatch.reviewed_commit.clone().unwrap_or_default();
     let (id, commit) = (parent.clone(), dispatch.reviewed_commit.clone());
     let (author, asked, verified) = context
         .db
@@ -302,19 +324,37 @@ pub(crate) async fn receive(
             }
             match &again {
                 Some(request) => request.put(tx).await,
-                None => move_author(tx, &author, verdict).await,
+                None => move_author(tx, &author, &reviewed, verdict).await,
             }
         })
         .await?;
     Ok(After::Left)
 }
 
+/// Whether `commit` may land as far as reviews go: its gate asks for none, or one of them passed
+/// this very commit.
+pub(crate) fn has_passed(author: &Dispatch, commit: Option<&str>, reviews: &[ReviewRow]) -> bool {
+    author.gate < Gate::G2
+        || reviews.iter().any(|review| {
+            Some(review.commit.as_str()) == commit && review.verdict.as_deref() == Some("pass")
+        })
+}
+
 /// Moves the reviewed job; it holds no claim while it waits.
 async fn move_author(
     tx: &mut Tx<'_>,
     author: &Dispatch,
+    commit: &str,
     verdict: &str,
 ) -> Result<(), DirectorError> {
+    let newest = record::verdicts(tx, &author.job)
+        .await?
+        .pop()
+        .and_then(|v| v.commit);
+    if newest.as_deref() != Some(commit) {
+        // The author has a newer result by now; a word on an older one decides nothing.
+        return Ok(());
+    }
     let rounds = record::reviews(tx, &author.job)
         .await?
         .iter()
@@ -391,7 +431,7 @@ pub(crate) async fn abandoned(tx: &mut Tx<'_>, job: &JobId) -> Result<(), Direct
     };
     record::finish_review(tx, job, "void", None).await?;
     let author = record::dispatch(tx, &review.parent).await?;
-    move_author(tx, &author, "void").await
+    move_author(tx, &author, &review.commit, "void").await
 }
 
 fn cites_evidence(report: &ReviewReport) -> bool {

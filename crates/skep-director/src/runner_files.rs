@@ -19,7 +19,10 @@ const RUNNER_NAMES: &[&str] = &[
     "conftest.py",
     "pytest.ini",
     "tox.ini",
+    "tox.toml",
     "setup.cfg",
+    "setup.py",
+    "pyproject.toml",
     "noxfile.py",
     "package.json",
     "makefile",
@@ -61,9 +64,76 @@ pub(crate) fn guarded(path: &str) -> Option<Guarded> {
     is_test.then_some(Guarded::Test)
 }
 
+/// Words of a `Cargo.toml` line that decide which tests there are and how they run.
+const MANIFEST_WORDS: &[&str] = &[
+    "autotests",
+    "autobins",
+    "autoexamples",
+    "doctest",
+    "harness",
+    "required-features",
+    "test",
+    "[[test]]",
+    "[[bin]]",
+    "[lib]",
+];
+
+/// Whether a manifest is one whose settings are looked at: most of its changes are ordinary work.
+pub(crate) fn is_manifest(path: &str) -> bool {
+    path.rsplit('/').next() == Some("Cargo.toml")
+}
+
+/// Whether the change of a `Cargo.toml` touches a line that steers the test runner.
+pub(crate) fn steering_changed(before: &str, after: &str) -> bool {
+    steering_lines(before) != steering_lines(after)
+}
+
+fn steering_lines(text: &str) -> Vec<String> {
+    let steers = |line: &str| {
+        let key = line.split(['=', '#']).next().unwrap_or_default().trim();
+        // A dotted key says the same as a table, as in `lib.test = false`.
+        let last = key.rsplit('.').next().unwrap_or_default().trim();
+        MANIFEST_WORDS.contains(&key) || MANIFEST_WORDS.contains(&last)
+    };
+    let lines = text.lines().map(str::trim).filter(|line| steers(line));
+    lines
+        .map(|line| line.split_whitespace().collect())
+        .collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_lines_that_steer_the_tests_count() {
+        let before = "[package]\nname = \"a\"\n[dependencies]\n";
+        for (after, expected) in [
+            (
+                "[package]\nname = \"a\"\n[dependencies]\nserde = \"1\"\n",
+                false,
+            ),
+            (
+                "[package]\nname = \"a\"\nautotests = false\n[dependencies]\n",
+                true,
+            ),
+            (
+                "[package]\nname = \"a\"\n[lib]\ntest = false\n[dependencies]\n",
+                true,
+            ),
+            (
+                "lib.test=false\n[package]\nname = \"a\"\n[dependencies]\n",
+                true,
+            ),
+            (
+                "[package]\nname = \"b\"\n# test = false\n[dependencies]\n",
+                false,
+            ),
+        ] {
+            assert_eq!(steering_changed(before, after), expected, "{after}");
+        }
+        assert!(is_manifest("a/Cargo.toml") && !is_manifest("a/NotCargo.toml.txt"));
+    }
 
     #[test]
     fn each_path_has_one_answer() {
@@ -72,6 +142,7 @@ mod tests {
             ("src/contest.rs", None),
             ("src/latest.py", None),
             ("Cargo.toml", None),
+            ("pyproject.toml", Some(Guarded::Runner)),
             ("build.rs", Some(Guarded::Runner)),
             (".cargo/config.toml", Some(Guarded::Runner)),
             ("pkg/conftest.py", Some(Guarded::Runner)),

@@ -4,16 +4,17 @@ use crate::attempt::parse_oid;
 use crate::check::{CheckPlan, run_checks};
 use crate::claims;
 use crate::director::Context;
-use crate::engine::{Signal, StepFailure, advance, finish};
+use crate::engine::{StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, CheckRun, VerdictFound};
-use crate::evidence::{Change, Commit, Evidence, TestMarkers};
+use crate::evidence::{Change, Commit, Evidence, compare_texts};
 use crate::record::{self, CheckRow, Dispatch, ResultRow, VerdictRow};
 use crate::review;
 use crate::runner_files::guarded;
+use crate::running::Signal;
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, Lease};
-use skep_sandbox::{ChangeStatus, Git};
+use skep_sandbox::ChangeStatus;
 use skep_types::{
     AttemptId, ContractStatus, FailureClass, Finding, FindingOutcome, Gate, JobState,
     ResultContract, Scope, Verdict,
@@ -182,7 +183,7 @@ async fn gather(
             subject,
         })
         .collect();
-    let markers = markers(vault, base, tip, &changes).await?;
+    let texts = compare_texts(vault, base, tip, &changes).await;
     let guarded: Vec<String> = changes
         .iter()
         .filter(|change| match guarded(&change.path) {
@@ -193,6 +194,13 @@ async fn gather(
             None => false,
         })
         .map(|change| change.path.clone())
+        .chain(
+            texts
+                .steering
+                .iter()
+                .filter(|_| dispatch.waiver("runner_files").is_none())
+                .cloned(),
+        )
         .collect();
     let plan = CheckPlan {
         vault,
@@ -207,9 +215,9 @@ async fn gather(
         place: context
             .home
             .attempts()
-            .join(format!("{}-check", result.attempt)),
+            .join(format!("{}-{}-check", result.attempt, lease.fence)),
         logs: context.home.logs().join(lease.job.as_str()),
-        log_prefix: format!("{}-check", result.attempt),
+        log_prefix: format!("{}-{}-check", result.attempt, lease.fence),
         canaries: true,
         signal: signal.clone(),
     };
@@ -223,7 +231,8 @@ async fn gather(
         commits,
         checks,
         scope,
-        markers,
+        markers: texts.markers,
+        steering: texts.steering,
     })
 }
 
@@ -268,26 +277,6 @@ pub(crate) async fn record_checks(
             Ok(())
         })
         .await
-}
-
-async fn markers(
-    vault: &Path,
-    base: &str,
-    tip: &str,
-    changes: &[Change],
-) -> Result<(TestMarkers, TestMarkers), DirectorError> {
-    let git = Git::at(vault);
-    let (mut before, mut after) = (TestMarkers::default(), TestMarkers::default());
-    for change in changes {
-        for (commit, sum) in [(base, &mut before), (tip, &mut after)] {
-            let object = format!("{commit}:{}", change.path);
-            // A path that one of the two commits does not have counts as an empty text there.
-            if let Ok(text) = git.run(&["cat-file", "blob", &object]).await {
-                *sum = sum.plus(TestMarkers::count(&text));
-            }
-        }
-    }
-    Ok((before, after))
 }
 
 /// Writes the verdict and moves the job, in one transaction.

@@ -13,21 +13,32 @@ pub struct Lease {
     pub fence: Fence,
 }
 
-/// Extends all leases of `node` to `lease_ms` from now, in one statement.
+/// Extends the leases of `node` on `jobs`, those it really works on, to `lease_ms` from now. A
+/// lease that nobody works on runs out, so that a step that vanished does not hold its job.
 ///
 /// The answer is the jobs that it still holds; of any other job it must stop the work. A lease
 /// that has run out by the store's clock stays so.
 pub async fn heartbeat(
     tx: &mut Tx<'_>,
     node: &NodeId,
+    jobs: &[JobId],
     lease_ms: i64,
 ) -> Result<Vec<JobId>, DbError> {
     let now = tx.now_ms().await?;
-    let sql = "UPDATE job SET lease_until_ms = ?2
-        WHERE lease_node = ?1 AND lease_until_ms > ?3 RETURNING id";
+    let sql = "UPDATE job SET lease_until_ms = ?3
+        WHERE id = ?1 AND lease_node = ?2 AND lease_until_ms > ?4";
     let until = lease_end(now, lease_ms);
-    let rows = tx.query(sql, params![node.as_str(), until, now]).await?;
-    rows.iter().map(|row| row.parse("id")).collect()
+    let mut held = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        if tx
+            .execute(sql, params![job.as_str(), node.as_str(), until, now])
+            .await?
+            == 1
+        {
+            held.push(job.clone());
+        }
+    }
+    Ok(held)
 }
 
 /// When a lease of `lease_ms` that begins now runs out.

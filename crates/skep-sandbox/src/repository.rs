@@ -80,6 +80,22 @@ impl AttemptRepository {
         Ok(repository)
     }
 
+    /// Moves branch and work tree on to `commit`, which the object stores hold.
+    ///
+    /// # Errors
+    /// When git fails; the commit may be missing.
+    pub async fn move_to(&self, commit: &Oid) -> Result<(), RepositoryError> {
+        let host = FencePaths::on_host(&self.attempt_dir);
+        let reference = format!("refs/heads/{}", self.branch);
+        let git = Git::at(&host.git);
+        git.run(&["update-ref", &reference, commit.as_str()])
+            .await?;
+        git.with_work_tree(&host.repo)
+            .run(&["read-tree", "-u", "--reset", "HEAD"])
+            .await?;
+        Ok(())
+    }
+
     /// The directories that the kernel has to open for `scope` here, for `FenceSpec::writable`.
     pub fn writable(&self, scope: &Scope) -> Vec<PathBuf> {
         let repo = FencePaths::on_host(&self.attempt_dir).repo;

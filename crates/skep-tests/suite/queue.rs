@@ -122,7 +122,10 @@ impl Hive {
         let node = node.clone();
         self.db
             .write("heartbeat", async move |tx: &mut Tx<'_>| {
-                skep_queue::heartbeat(tx, &node, LEASE_MS).await
+                let filter = skep_queue::JobFilter::default();
+                let page = skep_queue::jobs(tx, &filter, None, 1_000).await?;
+                let jobs: Vec<JobId> = page.items.into_iter().map(|job| job.id).collect();
+                skep_queue::heartbeat(tx, &node, &jobs, LEASE_MS).await
             })
             .await
     }

@@ -1,15 +1,16 @@
 //! The end of a worker: what it left is taken in, and what that means for its job.
 
 use super::{After, Ended, Worker, parse_oid};
-use crate::engine::{Signal, StepFailure, advance, finish};
+use crate::engine::{StepFailure, advance, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ResultRecorded};
-use crate::limits::RETRY;
+use crate::limits::{CONTRACT_ERROR_BYTES_MAX, RETRY};
 use crate::record::{self, ResultRow, put_result};
+use crate::running::Signal;
 use crate::verify::record_missing;
 use skep_db::Tx;
 use skep_harness::RunOutcome;
-use skep_queue::{AttemptEnd, Job, Lease};
+use skep_queue::{AttemptEnd, Claim, Lease};
 use skep_sandbox::AttemptRepository;
 use skep_stdx::{Entropy, Redactor};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobState, Role};
@@ -37,7 +38,11 @@ impl Worker<'_> {
         };
         let imported = self.import(repository).await?;
         skep_stdx::crash::point("attempt.imported");
-        let end = End::of(&outcome, failure, imported.as_ref().err());
+        let end = match End::of(&outcome, failure, imported.as_ref().err()) {
+            // Nobody raises the budget of a review; the job it is about asks a person instead.
+            End::Parked(class) if self.dispatch.reviews.is_some() => End::Failed(class),
+            end @ (End::Contract | End::Parked(_) | End::Failed(_)) => end,
+        };
         let (contract, claims) = match &outcome.contract {
             Ok(contract) => (
                 Some(contract.status.as_str()),
@@ -45,7 +50,8 @@ impl Worker<'_> {
             ),
             Err(_) => (None, None),
         };
-        let error = outcome.contract.as_ref().err().map(|error| describe(error));
+        let error = outcome.contract.as_ref().err();
+        let error = error.map(|error| in_short(&describe(error)));
         let row = ResultRow {
             attempt: self.attempt.clone(),
             job: self.lease.job.clone(),
@@ -54,7 +60,9 @@ impl Worker<'_> {
             tip_commit: imported.ok(),
             contract: claims,
             report: read_limited(&folder.join("out/review.json"), redactor)
-                .and_then(|bytes| String::from_utf8(bytes).ok()),
+                .and_then(|bytes| String::from_utf8(bytes).ok())
+                // A zero byte is no text for every store, and no report either.
+                .filter(|text| !text.contains('\0')),
             exit_code: outcome.exit.code.map(i64::from),
             isolation: proof,
             refusals,
@@ -115,7 +123,7 @@ impl Worker<'_> {
                     failure_class: end.failure(),
                     model_actual: answered.into_iter().find_map(|model| model.actual),
                     session_id: session_id.clone(),
-                    counts_as_attempt: !matches!(end, End::Parked(_)),
+                    counts_as_attempt: end.counts(),
                 };
                 skep_queue::attempt_ended(tx, &lease, &attempt, &attempt_end)
                     .await
@@ -151,8 +159,9 @@ impl Worker<'_> {
     fn retry_delay_ms(&self, end: End) -> Option<i64> {
         let job = &self.claim.job;
         let can_help = matches!(end, End::Failed(class) if class.is_transient());
-        (can_help && job.attempts_used + 1 < job.attempts_max)
-            .then(|| retry_delay_ms(job, &*self.context.entropy))
+        // The provider's troubles use up no attempts, however long they last.
+        let may_try = !end.counts() || job.attempts_used + 1 < job.attempts_max;
+        (can_help && may_try).then(|| retry_delay_ms(self.claim, &*self.context.entropy))
     }
 
     /// The worker was ended by a cancel or a stop; its attempt counts for nothing.
@@ -211,6 +220,14 @@ impl End {
         }
     }
 
+    /// Whether the attempt uses up one of the job's.
+    const fn counts(self) -> bool {
+        !matches!(
+            self,
+            Self::Parked(_) | Self::Failed(FailureClass::RateLimit | FailureClass::ProviderOutage)
+        )
+    }
+
     const fn attempt_state(self) -> AttemptState {
         match self {
             Self::Contract => AttemptState::Succeeded,
@@ -253,9 +270,9 @@ pub(crate) async fn end_failed(
         .map_err(|e| DirectorError::outside("record the attempt's end", e))
 }
 
-/// How long a job that failed for a passing reason waits.
-pub(crate) fn retry_delay_ms(job: &Job, entropy: &dyn Entropy) -> i64 {
-    let retry = u32::try_from(job.attempts_used).unwrap_or(0);
+/// How long a job that failed for a passing reason waits: longer with every claim.
+pub(crate) fn retry_delay_ms(claim: &Claim, entropy: &dyn Entropy) -> i64 {
+    let retry = u32::try_from(claim.fence.0 - 1).unwrap_or(0);
     RETRY.delay_ms(retry, entropy)
 }
 
@@ -278,6 +295,16 @@ pub(crate) async fn back_off(
         .await
         .map(|_| ())
         .map_err(|e| DirectorError::outside("set the job aside", e))
+}
+
+/// What is wrong with a contract, as it is shown: it quotes what the worker wrote, which may be
+/// long, or hold a zero byte, which is no text for every store.
+fn in_short(error: &str) -> String {
+    let text = error.replace('\0', "\\0");
+    match text.floor_char_boundary(CONTRACT_ERROR_BYTES_MAX) {
+        end if end < text.len() => format!("{} [...]", &text[..end]),
+        _ => text,
+    }
 }
 
 /// Reads a file the worker wrote: a plain file, up to the contract's limit and one byte more, so

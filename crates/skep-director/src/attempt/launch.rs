@@ -5,6 +5,8 @@ use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::event::{self, FenceProved};
 use crate::limits::PREPARE_MS;
+use crate::running::Signal;
+use rustix::process::{Pid, Signal as Signal9};
 use skep_db::Tx;
 use skep_harness::{HarnessKind, LaunchPlan, RunContext, RunPaths};
 use skep_queue::AttemptStart;
@@ -14,7 +16,10 @@ use skep_sandbox::{
 use skep_stdx::{Redactor, Secret};
 use skep_types::{FailureClass, KeyId, Role, Scope};
 use std::path::Path;
+use std::process::Stdio;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio::sync::watch;
 
 impl Worker<'_> {
     /// Makes the attempt's repository and runs the configured preparation in it.
@@ -22,8 +27,10 @@ impl Worker<'_> {
         &self,
         folder: &Path,
         previous: Option<&str>,
+        signal: &watch::Receiver<Signal>,
     ) -> Result<AttemptRepository, StepFailure> {
         let dispatch = self.dispatch;
+        let is_builder = dispatch.role == Role::Builder;
         let missing = || DirectorError::incomplete("the dispatch record names no repository");
         let vault = dispatch.vault.as_deref().ok_or_else(missing)?;
         let base = dispatch.base_commit.as_deref().ok_or_else(missing)?;
@@ -35,7 +42,7 @@ impl Worker<'_> {
         let branch = format!("skep/{}", self.attempt);
         let repository = AttemptRepository::create(
             Path::new(vault),
-            &parse_oid(start)?,
+            &parse_oid(if is_builder { base } else { start })?,
             folder,
             &branch,
             self.context.engine.isolation,
@@ -44,10 +51,15 @@ impl Worker<'_> {
         .map_err(|e| DirectorError::outside("make the attempt's repository", e))?;
         skep_sandbox::link_caches(&self.context.toolchain_roots(), folder)
             .map_err(|e| DirectorError::outside("link the toolchain's caches", e))?;
-        if dispatch.role == Role::Builder {
+        if is_builder {
+            // The preparation runs outside the fence, so it sees the base and nothing of an agent.
             for command in &self.context.toolchain.prepare {
-                prepare_step(&folder.join("repo"), command).await?;
+                prepare_step(&folder.join("repo"), command, signal.clone()).await?;
             }
+            repository
+                .move_to(&parse_oid(start)?)
+                .await
+                .map_err(|e| DirectorError::outside("lay out the last result", e))?;
         }
         Ok(repository)
     }
@@ -247,16 +259,31 @@ async fn write_inputs(folder: &Path, plan: &LaunchPlan) -> Result<(), DirectorEr
     Ok(())
 }
 
-/// Runs one `prepare` command in the fresh repository, before any agent has touched it.
-async fn prepare_step(repo: &Path, command: &str) -> Result<(), StepFailure> {
-    let mut process = tokio::process::Command::new("/bin/sh");
-    process
-        .arg("-c")
-        .arg(command)
-        .current_dir(repo)
-        .stdin(std::process::Stdio::null())
-        .kill_on_drop(true);
-    let output = tokio::time::timeout(Duration::from_millis(PREPARE_MS), process.output()).await;
+/// What a `prepare` command gets of the engine's environment: what finds programs and caches.
+/// Keys and tokens that the engine was started with are not among it.
+const PREPARE_VARIABLES: &[&str] = &[
+    "PATH",
+    "HOME",
+    "LANG",
+    "CARGO_HOME",
+    "RUSTUP_HOME",
+    "XDG_CACHE_HOME",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "SSL_CERT_FILE",
+];
+
+/// Runs one `prepare` command in the fresh repository, before any agent has touched it. It ends
+/// with its whole process group: at its own end, its limit, or a signal to the step.
+async fn prepare_step(
+    repo: &Path,
+    command: &str,
+    mut signal: watch::Receiver<Signal>,
+) -> Result<(), StepFailure> {
     let failed = |message: String| StepFailure {
         class: FailureClass::ToolFailure,
         error: DirectorError::conflict(
@@ -265,20 +292,82 @@ async fn prepare_step(repo: &Path, command: &str) -> Result<(), StepFailure> {
             "run the command by hand in a fresh clone",
         ),
     };
-    match output {
-        Err(_) => Err(failed(format!(
+    let mut process = tokio::process::Command::new("/bin/sh");
+    process
+        .arg("-c")
+        .arg(command)
+        .current_dir(repo)
+        .env_clear()
+        .envs(
+            PREPARE_VARIABLES
+                .iter()
+                .filter_map(|name| Some((name, std::env::var_os(name)?))),
+        )
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    let mut child = process
+        .spawn()
+        .map_err(|error| failed(format!("`{command}` did not start: {error}")))?;
+    let group = child
+        .id()
+        .and_then(|id| i32::try_from(id).ok())
+        .and_then(Pid::from_raw);
+    let tail = child
+        .stderr
+        .take()
+        .map(|stderr| skep_stdx::spawn("prepare-stderr", last_line(stderr)));
+    let ended = tokio::select! {
+        status = child.wait() => Some(status),
+        () = tokio::time::sleep(Duration::from_millis(PREPARE_MS)) => None,
+        _ = signal.wait_for(|s| *s != Signal::Go) => {
+            kill_group(group);
+            return Err(DirectorError::conflict(
+                "interrupted",
+                format!("`{command}` was interrupted"),
+                "the job was cancelled, or the engine was stopped",
+            )
+            .into());
+        }
+    };
+    kill_group(group);
+    let last = match tail {
+        Some(tail) => tail.await.unwrap_or_default(),
+        None => String::new(),
+    };
+    match ended {
+        None => Err(failed(format!(
             "`{command}` took longer than {} s",
             PREPARE_MS / 1000
         ))),
-        Ok(Err(error)) => Err(failed(format!("`{command}` did not start: {error}"))),
-        Ok(Ok(output)) if !output.status.success() => {
-            let text = String::from_utf8_lossy(&output.stderr);
-            let last = text.lines().next_back().unwrap_or_default();
-            Err(failed(format!(
-                "`{command}` ended with {}: {last}",
-                output.status
-            )))
+        Some(Err(error)) => Err(failed(format!("`{command}` was lost: {error}"))),
+        Some(Ok(status)) if !status.success() => {
+            Err(failed(format!("`{command}` ended with {status}: {last}")))
         }
-        Ok(Ok(_)) => Ok(()),
+        Some(Ok(_)) => Ok(()),
     }
 }
+
+/// Kills what is left of a process group; one that has ended is no error.
+fn kill_group(group: Option<Pid>) {
+    if let Some(group) = group {
+        let _ = rustix::process::kill_process_group(group, Signal9::KILL);
+    }
+}
+
+/// The last line of a stream, cut to a line's length; the rest is read and let go.
+async fn last_line(mut stream: impl AsyncRead + Unpin) -> String {
+    let (mut tail, mut bytes) = (Vec::new(), [0; 4096]);
+    while let Ok(read @ 1..) = stream.read(&mut bytes).await {
+        tail.extend_from_slice(&bytes[..read]);
+        let surplus = tail.len().saturating_sub(LAST_LINE_BYTES_MAX);
+        tail.drain(..surplus);
+    }
+    let text = String::from_utf8_lossy(&tail).replace('\0', "");
+    text.lines().next_back().unwrap_or_default().to_owned()
+}
+
+/// What is kept of a failed preparation's words, in bytes.
+const LAST_LINE_BYTES_MAX: usize = 2_000;

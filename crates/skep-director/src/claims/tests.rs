@@ -66,6 +66,7 @@ fn evidence() -> Evidence {
         }],
         scope: Scope::parse(&["src/**"]).unwrap(),
         markers: (TestMarkers::default(), TestMarkers::default()),
+        steering: vec![],
     }
 }
 
@@ -138,6 +139,9 @@ fn every_false_claim_is_found() {
         ("check", |c, e| {
             e.checks[0].exit_code = Some(101);
             c.tests_run[0].exit_code = 101;
+        }),
+        ("runner_files", |_, e| {
+            e.steering = vec!["Cargo.toml".to_owned()];
         }),
         ("runner_alive", |_, e| {
             e.checks[0].alive = RunnerAlive::Blind;

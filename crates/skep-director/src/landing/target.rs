@@ -121,6 +121,15 @@ impl<'a> Target<'a> {
             .await
             .map_err(|e| failed("look at the work tree", e))?;
         let place = tree.display();
+        let lock = git
+            .run(&["rev-parse", "--git-path", "index.lock"])
+            .await
+            .map_err(|e| failed("look at the work tree", e))?;
+        if tree.join(lock.trim()).exists() {
+            return Ok(Some(format!(
+                "another git holds {place} (index.lock is there); when it has ended, `skep job retry ID`"
+            )));
+        }
         if !status.trim().is_empty() {
             return Ok(Some(format!(
                 "{place} has `{}` checked out with uncommitted changes; commit or stash them, then `skep job retry ID`",

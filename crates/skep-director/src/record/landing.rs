@@ -1,6 +1,7 @@
 //! Where a result stands on its way into its target.
 
-use skep_db::{DbError, Tx, params};
+use super::Dispatch;
+use skep_db::{DbError, Row, Tx, params};
 use skep_types::{JobId, LandingState};
 
 /// One landing.
@@ -40,16 +41,33 @@ pub(crate) async fn put_landing(tx: &mut Tx<'_>, l: &LandingRow) -> Result<(), D
 /// The landing of `job`, where there is one.
 pub(crate) async fn landing(tx: &mut Tx<'_>, job: &JobId) -> Result<Option<LandingRow>, DbError> {
     let sql = "SELECT * FROM landing WHERE job_id = ?1";
-    let Some(row) = tx.query_opt(sql, params![job.as_str()]).await? else {
-        return Ok(None);
-    };
-    Ok(Some(LandingRow {
-        job: row.parse("job_id")?,
-        state: row.parse("state")?,
-        target: row.get("target")?,
-        old_commit: row.get("old_commit")?,
-        commit: row.get("commit_oid")?,
-        read_back_at: row.get("read_back_at")?,
-        reason: row.get("reason")?,
-    }))
+    let row = tx.query_opt(sql, params![job.as_str()]).await?;
+    row.as_ref().map(LandingRow::from_row).transpose()
+}
+
+/// Landings on the target of `dispatch` whose intent is on record and whose end is not; there are
+/// at most as many as jobs that one engine had under way.
+pub(crate) async fn landings_under_way(
+    tx: &mut Tx<'_>,
+    dispatch: &Dispatch,
+) -> Result<Vec<LandingRow>, DbError> {
+    let sql = "SELECT l.* FROM landing l JOIN dispatch d ON d.job_id = l.job_id
+        WHERE l.state = 'landing' AND d.vault = ?1 AND l.target = ?2 ORDER BY l.job_id";
+    let target = params![dispatch.vault.as_deref(), dispatch.target_branch.as_deref()];
+    let rows = tx.query(sql, target).await?;
+    rows.iter().map(LandingRow::from_row).collect()
+}
+
+impl LandingRow {
+    fn from_row(row: &Row) -> Result<Self, DbError> {
+        Ok(Self {
+            job: row.parse("job_id")?,
+            state: row.parse("state")?,
+            target: row.get("target")?,
+            old_commit: row.get("old_commit")?,
+            commit: row.get("commit_oid")?,
+            read_back_at: row.get("read_back_at")?,
+            reason: row.get("reason")?,
+        })
+    }
 }

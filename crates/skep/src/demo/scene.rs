@@ -105,6 +105,7 @@ impl Scene {
             repo: Some(repo.clone()),
             worker: Some("scribe".to_owned()),
             scope: vec!["docs/**".to_owned()],
+            checks: vec!["test -s docs/history.md".to_owned()],
             budget_micro_usd: Some(SCRIBE_LIMIT),
             ..DispatchRequest::default()
         };

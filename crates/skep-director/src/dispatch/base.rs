@@ -1,0 +1,133 @@
+//! Where the work starts and where it goes: repository, base commit, target branch, all of them
+//! as they are now.
+
+use crate::director::Context;
+use crate::error::DirectorError;
+use skep_api::DispatchRequest;
+use skep_sandbox::Git;
+use skep_types::Role;
+use std::path::{Path, PathBuf};
+
+/// What was pinned at dispatch.
+pub(super) struct Pinned {
+    pub(super) repo: PathBuf,
+    pub(super) vault: PathBuf,
+    pub(super) base: String,
+    pub(super) target: Option<String>,
+    pub(super) project: String,
+    pub(super) warnings: Vec<String>,
+}
+
+/// Pins what the request names.
+pub(super) async fn pin(
+    context: &Context,
+    request: &DispatchRequest,
+    role: Role,
+) -> Result<Pinned, DirectorError> {
+    let Some(repo) = &request.repo else {
+        return Err(DirectorError::usage(
+            "repo_missing",
+            "an agent needs a repository to work in",
+            "name it with --repo DIR",
+        ));
+    };
+    let not_a_repository = |reason: String| {
+        DirectorError::usage(
+            "not_a_repository",
+            format!("`{repo}` is not a git work tree: {reason}"),
+            "name the folder of a repository with --repo, or run `git init` and commit there",
+        )
+    };
+    let folder = Path::new(repo)
+        .canonicalize()
+        .map_err(|e| not_a_repository(e.to_string()))?;
+    if !folder.is_dir() {
+        return Err(not_a_repository("it is no folder".to_owned()));
+    }
+    let git = Git::discovering(&folder);
+    let top = git
+        .run(&["rev-parse", "--show-toplevel"])
+        .await
+        .map_err(|_| not_a_repository("git does not find one there".to_owned()))?;
+    let repo = PathBuf::from(top.trim_end());
+    let git = Git::discovering(&repo);
+    let current = git
+        .run(&["symbolic-ref", "--quiet", "--short", "HEAD"])
+        .await
+        .ok();
+    let target = match (role, &request.target_branch) {
+        (Role::Observer | Role::Director, _) => None,
+        (Role::Builder, Some(branch)) => {
+            check_branch(&git, branch).await?;
+            Some(branch.clone())
+        }
+        (Role::Builder, None) => Some(current.map(|b| b.trim().to_owned()).ok_or_else(|| {
+            DirectorError::usage(
+                "target_missing",
+                "the repository is on no branch",
+                "name the branch to land on with --target-branch",
+            )
+        })?),
+    };
+    let start = request
+        .base
+        .clone()
+        .or_else(|| target.clone())
+        .unwrap_or_else(|| "HEAD".to_owned());
+    let base = git
+        .run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{start}^{{commit}}")])
+        .await
+        .map_err(|_| {
+            DirectorError::usage(
+                "base_not_found",
+                format!("there is no commit `{start}` in {}", repo.display()),
+                "name a commit, branch or tag that exists with --base; a new repository needs a first commit",
+            )
+        })?;
+    let vault = skep_sandbox::ensure_vault(context.home.root(), &repo)
+        .await
+        .map_err(|e| DirectorError::outside("open the engine's own copy of the repository", e))?;
+    let dirty = git
+        .run(&["status", "--porcelain", "--untracked-files=no"])
+        .await
+        .unwrap_or_default();
+    let warnings = (!dirty.trim().is_empty())
+        .then(|| {
+            let short = &base.trim()[..12.min(base.trim().len())];
+            format!(
+                "the work tree has uncommitted changes; the job starts from {short} without them"
+            )
+        })
+        .into_iter()
+        .collect();
+    let mut project = repo.file_name().map_or_else(
+        || "project".to_owned(),
+        |n| n.to_string_lossy().into_owned(),
+    );
+    project.truncate(project.floor_char_boundary(skep_queue::limits::NAME_BYTES_MAX));
+    Ok(Pinned {
+        repo,
+        vault,
+        base: base.trim().to_owned(),
+        target,
+        project,
+        warnings,
+    })
+}
+
+async fn check_branch(git: &Git, branch: &str) -> Result<(), DirectorError> {
+    // Git itself takes fewer names for branches than for references: not `-x`, not `HEAD`. What
+    // it takes for another name, as in `@{-1}`, names no branch of its own.
+    let is_branch = match git.run(&["check-ref-format", "--branch", branch]).await {
+        Ok(name) => name == branch && !branch.starts_with("refs/"),
+        Err(_) => false,
+    };
+    if is_branch {
+        return Ok(());
+    }
+    Err(DirectorError::usage(
+        "bad_target",
+        format!("`{branch}` is not a branch name"),
+        "name a branch such as `main` with --target-branch",
+    ))
+}
