@@ -79,7 +79,12 @@ pub struct Meeting {
 impl Meeting {
     /// Makes the place `name` in the attempt's folder on the host. Inside a runtime.
     pub fn at(attempt_folder: &Path, name: &str) -> anyhow::Result<Self> {
-        let path = attempt_folder.join("tmp").join(name);
+        Self::in_folder(&attempt_folder.join("tmp"), name)
+    }
+
+    /// Makes the place `name` in any folder. Inside a runtime.
+    pub fn in_folder(folder: &Path, name: &str) -> anyhow::Result<Self> {
+        let path = folder.join(name);
         let made = Command::new("mkfifo")
             .arg("--mode=666")
             .arg(&path)

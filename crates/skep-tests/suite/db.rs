@@ -62,7 +62,7 @@ async fn a_failed_operation_undoes_itself_only(store: TestStore) -> anyhow::Resu
     });
     let (good, bad) = tokio::join!(good, bad);
     assert_eq!(good?, 1);
-    assert!(bad.unwrap_err().is_constraint());
+    assert!(bad.is_err_and(|error| error.is_constraint()));
     assert_eq!(sums(&db).await?, [("a".to_owned(), 1)]);
     Ok(())
 }

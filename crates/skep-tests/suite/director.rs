@@ -1,6 +1,7 @@
 //! The director: jobs from their instruction to what is on the branch, with real git, real fences
 //! and real processes.
 
+mod account;
 mod budget;
 mod check;
 mod claim;
@@ -9,8 +10,11 @@ mod dispatch;
 mod end;
 mod honest;
 mod landing;
+mod prepare;
 mod review;
 mod runner;
 mod scope;
 mod secrecy;
 mod stand;
+
+pub(crate) use stand::SCHEMA;

@@ -2,6 +2,7 @@
 
 mod authority;
 mod cli;
+mod crash;
 mod db;
 mod director;
 mod gateway;

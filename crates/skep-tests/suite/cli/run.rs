@@ -191,6 +191,8 @@ fn a_job_is_submitted_to_the_server_that_holds_the_home() -> anyhow::Result<()> 
         "Do nothing",
         "--repo",
         "repository",
+        "--gate",
+        "G0",
         "--worker",
         "idle",
     ])?;
@@ -233,6 +235,8 @@ fn an_interrupted_run_leaves_a_job_that_can_go_on_and_no_process() -> anyhow::Re
         "Wait",
         "--repo",
         "repository",
+        "--gate",
+        "G0",
         "--worker",
         "endless",
         "--json",

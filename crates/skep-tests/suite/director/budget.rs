@@ -6,7 +6,7 @@ use skep_api::RetryRequest;
 use skep_db::Tx;
 use skep_gateway::Sums;
 use skep_testkit::{TestStore, on_both_engines};
-use skep_types::{AttemptState, FailureClass, JobId, JobState, MicroUsd, Role};
+use skep_types::{AttemptState, FailureClass, Gate, JobId, JobState, MicroUsd, Role};
 
 on_both_engines!(a_budget_is_reached_and_raised, a_limit_cannot_be_lowered);
 
@@ -84,7 +84,8 @@ async fn a_limit_cannot_be_lowered(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let engine = Engine::start(&store, &Setup::with_fixer("contract BLOCKED ''")).await?;
     let mut asked = request(&project);
-    asked.checks.clear();
+    asked.checks = vec!["true".to_owned()];
+    asked.gate = Some(Gate::G0);
     let view = engine.run(asked).await?;
     assert_eq!(view.state, JobState::WaitingHuman);
     let lower = RetryRequest {

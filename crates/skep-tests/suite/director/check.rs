@@ -5,7 +5,7 @@ use super::stand::{
     findings, project, request,
 };
 use skep_testkit::{SourceRepository, TestStore, on_both_engines};
-use skep_types::JobState;
+use skep_types::{Gate, JobState};
 
 on_both_engines!(
     a_check_cannot_prepare_the_next_one,
@@ -13,6 +13,7 @@ on_both_engines!(
     a_check_that_never_ends_is_stopped,
     a_link_in_place_of_a_test_folder_leads_nowhere,
     a_red_check_sends_it_back,
+    the_lowest_gate_runs_no_check,
 );
 
 /// The project's request with other checks.
@@ -136,5 +137,20 @@ contract DONE "$(ran 'python3 -m unittest -q' 0 0 0)"
     assert_eq!(text, "precious", "the engine wrote outside the checkout");
     assert!(contradicted(&view).contains("tests_changed"), "{view:#?}");
     assert_untouched(&project)?;
+    engine.stop().await
+}
+
+async fn the_lowest_gate_runs_no_check(store: TestStore) -> anyhow::Result<()> {
+    let project = project()?;
+    let engine = Engine::start(&store, &Setup::with_fixer(FIX)).await?;
+    let mut asked = checked(&project, &["exit 1"]);
+    asked.gate = Some(Gate::G0);
+    let view = engine.run(asked).await?;
+    assert_landed(&view, &project, "main");
+    assert_eq!(findings(&view, "check").len(), 0);
+    let kinds = engine.kinds(&view.id).await?;
+    assert!(!kinds.iter().any(|kind| kind == "check_run"), "{kinds:?}");
+    // A claim is held against git all the same.
+    assert_eq!(findings(&view, "files_changed").len(), 1);
     engine.stop().await
 }

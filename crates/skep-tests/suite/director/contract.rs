@@ -1,11 +1,14 @@
 //! Workers that leave no contract, or none that can be read, or one that does not say DONE.
 
-use super::stand::{Engine, Setup, assert_untouched, contradicted, project, request};
+use super::stand::{
+    Engine, FIX, Setup, assert_landed, assert_untouched, contradicted, project, request,
+};
 use skep_testkit::{TestStore, on_both_engines};
-use skep_types::{AttemptState, FailureClass, JobState, LandingState, Verdict};
+use skep_types::{AttemptState, FailureClass, Gate, JobState, LandingState, Verdict};
 
 on_both_engines!(
     a_worker_without_a_contract_fails,
+    a_worker_that_claims_nothing_of_much_is_told_in_short,
     a_worker_that_crashes_is_tried_again_later,
     a_worker_that_says_it_is_not_done_is_believed,
     a_worker_that_takes_too_long_is_stopped,
@@ -46,6 +49,22 @@ const WITHOUT: &[Case] = &[
         "result contract is missing",
     ),
     (
+        r#"printf '{"status":"%s"}' $(head -c 200000 /dev/zero | tr '\0' x) > $SKEP_CONTRACT_FILE"#,
+        FailureClass::InvalidOutput,
+        "result contract has the wrong shape",
+    ),
+    // A zero byte is no text that every store takes.
+    (
+        r#"printf '{"status":"\\u0000"}' > $SKEP_CONTRACT_FILE"#,
+        FailureClass::InvalidOutput,
+        "result contract has the wrong shape",
+    ),
+    (
+        "printf '\\000{' > $SKEP_CONTRACT_FILE",
+        FailureClass::InvalidOutput,
+        "result contract is not JSON",
+    ),
+    (
         "exit 3",
         FailureClass::ToolFailure,
         "result contract is missing",
@@ -72,6 +91,10 @@ async fn a_worker_without_a_contract_fails(store: TestStore) -> anyhow::Result<(
         assert_eq!(view.failure_class, Some(*class), "{steps}");
         let said = view.state_reason.as_deref().unwrap_or_default();
         assert!(said.contains(reason), "{steps}: {said}");
+        assert!(
+            said.len() < 1_000,
+            "{steps}: it repeats what the worker wrote"
+        );
         let verdict = view.verdict.as_ref().map(|verdict| verdict.result);
         assert_eq!(verdict, Some(Verdict::Missing), "{steps}");
         assert_eq!(Vec::from_iter(contradicted(&view)), ["contract"], "{steps}");
@@ -105,7 +128,8 @@ async fn a_worker_that_says_it_is_not_done_is_believed(store: TestStore) -> anyh
         let project = project()?;
         let mut request = request(&project);
         request.worker = Some((*status).to_owned());
-        request.checks.clear();
+        request.checks = vec!["true".to_owned()];
+        request.gate = Some(Gate::G0);
         let view = engine.run(request).await?;
         assert_eq!(
             (view.state, view.failure_class),
@@ -124,31 +148,61 @@ async fn a_worker_that_says_it_is_not_done_is_believed(store: TestStore) -> anyh
     engine.stop().await
 }
 
+/// Every file that a contract leaves out is a finding; all of them together would be longer than
+/// an instruction can be.
+async fn a_worker_that_claims_nothing_of_much_is_told_in_short(
+    store: TestStore,
+) -> anyhow::Result<()> {
+    let project = project()?;
+    let steps = format!(
+        r#"
+if grep -q '^- and [0-9]* more$' "$SKEP_INSTRUCTION_FILE"; then
+    git rm -r --quiet much
+    {FIX}
+else
+    mkdir much
+    for number in $(seq 2000); do
+        echo x > much/a-file-with-quite-a-long-name-and-the-number-$number.txt
+    done
+    save 'feat: much'
+    contract DONE "$(ran 'python3 -m unittest -q' 2 0 0)"
+    sed -i 's|"files_changed":\[.*\],"commits"|"files_changed":[],"commits"|' "$SKEP_CONTRACT_FILE"
+fi"#
+    );
+    let engine = Engine::start(&store, &Setup::with_fixer(&steps)).await?;
+    let view = engine.run(request(&project)).await?;
+    assert_landed(&view, &project, "main");
+    assert_eq!(view.attempts.len(), 2);
+    let found = view
+        .verdicts
+        .first()
+        .map_or(0, |first| first.findings.len());
+    assert!(found > 2000, "nothing is left out on record: {found}");
+    engine.stop().await
+}
+
 async fn a_worker_that_crashes_is_tried_again_later(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let engine = Engine::start(&store, &Setup::with_fixer("kill -9 $$")).await?;
-    let view = engine.run(request(&project)).await?;
-    assert_eq!(view.state, JobState::Backoff);
-    assert_eq!(view.failure_class, Some(FailureClass::WorkerCrash));
-    let [attempt] = view.attempts.as_slice() else {
-        anyhow::bail!("{:?}", view.attempts);
-    };
-    assert_eq!(attempt.state, AttemptState::Failed);
-    assert_eq!(attempt.failure_class, Some(FailureClass::WorkerCrash));
-    let due = engine.events(&view.id).await?.pop();
-    let due = due.and_then(|event| event.payload["run_at_ms"].as_i64());
-    assert!(due > attempt.ended_at, "{due:?}");
-    // A person need not wait for the time to come.
-    let job = view.id.as_str();
-    let retried = engine
-        .director
-        .retry(job, skep_api::RetryRequest::default())
-        .await?;
-    assert_eq!(retried.state, JobState::Queued);
-    let view = engine.until(&view.id, "a second attempt ends", |view| {
-        view.attempts.len() == 2 && view.state == JobState::Backoff
+    let job = engine.dispatch(request(&project)).await?;
+    let view = engine.until(&job.id, "it is tried again", |view| {
+        view.attempts.len() == 2 && view.attempts[1].state == AttemptState::Failed
     });
-    assert_eq!(view.await?.attempts[1].state, AttemptState::Failed);
+    for attempt in view.await?.attempts {
+        assert_eq!(attempt.state, AttemptState::Failed);
+        assert_eq!(attempt.failure_class, Some(FailureClass::WorkerCrash));
+    }
+    let events = engine.events(&job.id).await?;
+    let set_aside = events.iter().find(|event| event.payload["to"] == "backoff");
+    let set_aside = set_aside.ok_or_else(|| anyhow::anyhow!("{events:?}"))?;
+    let due = set_aside.payload["run_at_ms"].as_i64();
+    assert!(due >= Some(set_aside.at), "{set_aside:?}");
+    assert_eq!(set_aside.payload["failure"], "worker_crash");
+    let claimed = events.iter().filter(|event| event.kind == "job_claimed");
+    let second = claimed.map(|event| event.at).nth(1);
+    assert!(second >= due, "{second:?} is before {due:?}");
+    engine.director.cancel(job.id.as_str()).await?;
+    assert_untouched(&project)?;
     engine.stop().await
 }
 

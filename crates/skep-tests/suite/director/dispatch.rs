@@ -24,34 +24,58 @@ const fn case(code: &'static str, exit: u8, change: fn(&mut DispatchRequest)) ->
 }
 
 const CASES: &[Case] = &[
+    case("bad_text", 2, |r| r.instruction = "a\0b".to_owned()),
+    case("bad_text", 2, |r| r.checks = vec!["a\0b".to_owned()]),
+    case("bad_text", 2, |r| r.owner = Some("a\0b".to_owned())),
+    case("bad_text", 2, |r| r.owner = Some("x".repeat(300))),
+    case("bad_text", 2, |r| r.project = Some("x".repeat(300))),
+    case("bad_text", 2, |r| r.project = Some("a\0b".to_owned())),
+    case("bad_text", 2, |r| r.idempotency_key = Some("x".repeat(300))),
+    case("bad_text", 2, |r| {
+        r.idempotency_key = Some("a\0b".to_owned());
+    }),
+    case("bad_text", 2, |r| r.waive_tests = Some("x".repeat(100_000))),
+    case("bad_text", 2, |r| r.waive_tests = Some("a\0b".to_owned())),
+    case("tier_refused", 3, |r| {
+        r.worker = Some("far".to_owned());
+        r.tier = Some(Tier::Sacred);
+    }),
+    case("consent_missing", 3, |r| r.worker = Some("far".to_owned())),
+    case("tier_refused", 3, |r| {
+        r.reviewer = Some("far-critic".to_owned());
+        r.tier = Some(Tier::Sacred);
+    }),
+    case("consent_missing", 3, |r| {
+        r.reviewer = Some("far-critic".to_owned());
+    }),
     case("instruction_empty", 2, |r| r.instruction.clear()),
     case("instruction_empty", 2, |r| {
-        r.instruction = " \n\t".to_owned()
+        r.instruction = " \n\t".to_owned();
     }),
     case("instruction_too_large", 2, |r| {
-        r.instruction = "x".repeat(10 << 20)
+        r.instruction = "x".repeat(10 << 20);
     }),
     case("repo_missing", 2, |r| r.repo = None),
     case("not_a_repository", 2, |r| r.repo = Some("/usr".to_owned())),
     case("not_a_repository", 2, |r| {
-        r.repo = Some("/no/such/folder".to_owned())
+        r.repo = Some("/no/such/folder".to_owned());
     }),
     case("not_a_repository", 2, |r| {
         r.repo = r.repo.as_ref().map(|repo| format!("{repo}/README.md"));
     }),
     case("base_not_found", 2, |r| {
-        r.base = Some("no-such-commit".to_owned())
+        r.base = Some("no-such-commit".to_owned());
     }),
     case("base_not_found", 2, |r| r.base = Some("0".repeat(40))),
     case("base_not_found", 2, |r| r.base = Some("--all".to_owned())),
     case("base_not_found", 2, |r| {
-        r.base = Some("main:README.md".to_owned())
+        r.base = Some("main:README.md".to_owned());
     }),
     case("base_not_found", 2, |r| {
-        r.target_branch = Some("not-there".to_owned())
+        r.target_branch = Some("not-there".to_owned());
     }),
     case("bad_target", 2, |r| {
-        r.target_branch = Some("a..b".to_owned())
+        r.target_branch = Some("a..b".to_owned());
     }),
     case("bad_target", 2, |r| r.target_branch = Some("-x".to_owned())),
     case("bad_target", 2, |r| {
@@ -61,7 +85,7 @@ const CASES: &[Case] = &[
         r.target_branch = Some("refs/heads/main".to_owned());
     }),
     case("bad_target", 2, |r| {
-        r.target_branch = Some("@{-1}".to_owned())
+        r.target_branch = Some("@{-1}".to_owned());
     }),
     case("bad_scope", 2, |r| r.scope = vec!["../x".to_owned()]),
     case("bad_scope", 2, |r| r.scope = vec!["/etc/**".to_owned()]),
@@ -70,30 +94,31 @@ const CASES: &[Case] = &[
     case("bad_scope", 2, |r| r.scope = vec![".git/**".to_owned()]),
     case("bad_scope", 2, |r| r.scope = vec![String::new()]),
     case("too_many_globs", 2, |r| {
-        r.scope = vec!["src/**".to_owned(); 1_000]
+        r.scope = vec!["src/**".to_owned(); 1_000];
     }),
     case("unknown_worker", 2, |r| {
-        r.worker = Some("nobody".to_owned())
+        r.worker = Some("nobody".to_owned());
     }),
     case("worker_missing", 2, |r| r.worker = None),
     case("unknown_model", 2, |r| r.model = Some("nothing".to_owned())),
     case("unknown_harness", 2, |r| {
-        r.harness = Some("magic".to_owned())
+        r.harness = Some("magic".to_owned());
     }),
     case("command_missing", 2, |r| r.worker = Some("idle".to_owned())),
     case("model_missing", 2, |r| r.worker = Some("mute".to_owned())),
     case("gate_unavailable", 2, |r| r.gate = Some(Gate::G3)),
     case("reviewer_missing", 2, |r| r.gate = Some(Gate::G2)),
     case("unknown_worker", 2, |r| {
-        r.reviewer = Some("nobody".to_owned())
+        r.reviewer = Some("nobody".to_owned());
     }),
     case("reviewer_unsuitable", 2, |r| {
-        r.reviewer = Some("other".to_owned())
+        r.reviewer = Some("other".to_owned());
     }),
     case("reviewer_unsuitable", 2, |r| {
-        r.reviewer = Some("kin".to_owned())
+        r.reviewer = Some("kin".to_owned());
     }),
     case("kind_unavailable", 2, |r| r.kind = Some(JobKind::Pipeline)),
+    case("checks_missing", 2, |r| r.checks.clear()),
     case("bad_check", 2, |r| r.checks = vec![" ".to_owned()]),
     case("bad_check", 2, |r| r.checks = vec!["x".repeat(5_000)]),
     case("bad_check", 2, |r| r.checks = vec!["true".to_owned(); 17]),
@@ -114,6 +139,20 @@ fn crew() -> Setup {
             "kin",
             Role::Observer,
             Some("stub-large"),
+            "exec",
+            worker_script("exit 0"),
+        )
+        .configured(
+            "far",
+            Role::Builder,
+            Some("far-large"),
+            "exec",
+            worker_script(FIX),
+        )
+        .configured(
+            "far-critic",
+            Role::Observer,
+            Some("far-large"),
             "exec",
             worker_script("exit 0"),
         )
@@ -244,34 +283,34 @@ async fn the_same_key_gives_the_same_job(store: TestStore) -> anyhow::Result<()>
     engine.stop().await
 }
 
-/// Two builders on one scope, asked for at the same instant.
+/// Builders on one scope, asked for at the same instant.
 async fn of_two_at_once_one_is_taken(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
-    let setup = Setup::with_fixer("meet never");
-    let engine = Engine::start(&store, &setup).await?;
-    let mut tasks = Vec::new();
-    for _ in 0..8 {
-        let (director, asked) = (engine.director.clone(), request(&project));
-        tasks.push(skep_stdx::spawn("dispatch", async move {
-            director
-                .dispatch(asked)
-                .await
-                .map_err(|error| error.body().code)
-        }));
-    }
-    let mut taken = 0;
-    for task in tasks {
-        match task.await? {
-            Ok(_) => taken += 1,
-            Err(code) => assert_eq!(code, "scope_overlap"),
+    let engine = Engine::start(&store, &Setup::with_fixer("meet never")).await?;
+    for round in 1..=5 {
+        let tasks: Vec<_> = (0..8)
+            .map(|_| {
+                let (director, asked) = (engine.director.clone(), request(&project));
+                skep_stdx::spawn("dispatch", async move {
+                    let taken = director.dispatch(asked).await;
+                    taken.map_err(|error| error.body().code)
+                })
+            })
+            .collect();
+        let mut taken = Vec::new();
+        for task in tasks {
+            match task.await? {
+                Ok(job) => taken.push(job.id),
+                Err(code) => assert_eq!(code, "scope_overlap"),
+            }
         }
+        let [job] = taken.as_slice() else {
+            anyhow::bail!("{} builders hold one scope", taken.len());
+        };
+        assert_eq!(engine.jobs().await?.len(), round, "a refusal left a row");
+        let view = engine.director.job(job.as_str()).await?;
+        assert_eq!(view.tier, Tier::Sensitive, "data without a label");
+        engine.director.cancel(job.as_str()).await?;
     }
-    assert_eq!(taken, 1, "two builders hold one scope");
-    let jobs = engine.jobs().await?;
-    let [job] = jobs.as_slice() else {
-        anyhow::bail!("a refusal left a row: {jobs:?}");
-    };
-    let view = engine.director.job(job.id.as_str()).await?;
-    assert_eq!(view.tier, Tier::Sensitive, "data without a label");
     engine.stop().await
 }

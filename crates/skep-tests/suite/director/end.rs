@@ -5,7 +5,7 @@ use super::stand::{
     request,
 };
 use skep_testkit::{SourceRepository, TestStore, on_both_engines, processes_marked};
-use skep_types::{AttemptState, DeliveryState, JobState, LandingState};
+use skep_types::{AttemptState, DeliveryState, Gate, JobState, LandingState};
 
 on_both_engines!(
     a_cancelled_check_gives_its_slot_back,
@@ -74,7 +74,8 @@ async fn a_job_that_waits_is_cancelled_at_once(store: TestStore) -> anyhow::Resu
     let project = project()?;
     let engine = Engine::start(&store, &Setup::with_fixer("contract BLOCKED ''")).await?;
     let mut asked = request(&project);
-    asked.checks.clear();
+    asked.checks = vec!["true".to_owned()];
+    asked.gate = Some(Gate::G0);
     let view = engine.run(asked).await?;
     assert_eq!(view.state, JobState::WaitingHuman);
     engine.director.cancel(&format!("#{}", view.number)).await?;

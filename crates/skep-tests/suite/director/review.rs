@@ -13,6 +13,7 @@ on_both_engines!(
     a_rejection_waits_for_a_person,
     a_review_by_the_own_loop,
     a_review_of_a_cancelled_job_ends_with_it,
+    a_report_that_is_no_text_is_void,
     a_reviewer_that_leaves_nothing_holds_nobody_up,
     a_second_opinion_is_asked_for_each_result,
     an_observer_writes_nothing,
@@ -48,7 +49,7 @@ fn verdicts(view: &JobView) -> Vec<&str> {
         .collect()
 }
 
-fn words<'a>(view: &'a JobView) -> &'a str {
+fn words(view: &JobView) -> &str {
     view.state_reason.as_deref().unwrap_or_default()
 }
 
@@ -206,6 +207,23 @@ async fn a_second_opinion_is_asked_for_each_result(store: TestStore) -> anyhow::
     let view = engine.at_rest(&job.id).await?;
     assert_eq!(verdicts(&view), ["fix", "void", "pass"]);
     assert_landed(&view, &project, "main");
+    engine.stop().await
+}
+
+async fn a_report_that_is_no_text_is_void(store: TestStore) -> anyhow::Result<()> {
+    let project = project()?;
+    let critic = format!("{PASS}\nprintf '\\000{{' > \"$SKEP_REVIEW_FILE\"");
+    let setup = Setup::with_fixer(FIX).reviewer("critic", &critic);
+    let engine = Engine::start(&store, &setup).await?;
+    let view = engine.run(request(&project)).await?;
+    assert_eq!(view.state, JobState::WaitingHuman, "{view:?}");
+    assert_eq!(verdicts(&view), ["void", "void"]);
+    let child = engine.at_rest(&view.reviews[0].job).await?;
+    assert_eq!(
+        child.failure_class,
+        Some(FailureClass::InvalidOutput),
+        "{child:?}"
+    );
     engine.stop().await
 }
 

@@ -5,7 +5,7 @@ use skep_api::{DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, Ve
 use skep_db::{Db, SchemaPart, Tx};
 use skep_director::{
     Director, DirectorError, DirectorOptions, EngineConfig, EngineError, Home, JobQuery,
-    ModelFacts, WorkerConfig,
+    ModelFacts, ToolchainConfig, WorkerConfig,
 };
 use skep_gateway::{
     Gateway, GatewayConfig, GatewayOptions, GatewayTables, KeyStatus, Locality, Timeouts,
@@ -53,11 +53,23 @@ class Calc(unittest.TestCase):
         self.assertEqual(calc.double(2), 4)
 ";
 
-/// Two models of two families, both answered by the script.
+/// Three models of three families, all answered by the script; one passes for remote.
 const TABLES: &str = r#"
 [provider.script]
 api = "replay"
 script = "SCRIPT"
+
+[provider.far]
+api = "replay"
+script = "SCRIPT"
+locality = "remote"
+
+[model.far-large]
+provider = "far"
+family = "far"
+context_tokens = 200000
+output_tokens_max = 1000
+price = { input = 1.0, output = 2.0 }
 
 [model.stub-large]
 provider = "script"
@@ -85,7 +97,7 @@ reply = { blocks = [{ text = "nothing" }] }
 "#;
 
 /// The tables of every crate, in the order of their layers.
-pub(super) const SCHEMA: [SchemaPart; 5] = [
+pub(crate) const SCHEMA: [SchemaPart; 5] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
@@ -119,6 +131,7 @@ pub(super) struct Setup {
     pub(super) workers: BTreeMap<String, WorkerConfig>,
     pub(super) engine: EngineConfig,
     pub(super) script: String,
+    pub(super) toolchain: ToolchainConfig,
 }
 
 impl Setup {
@@ -127,6 +140,7 @@ impl Setup {
             workers: BTreeMap::new(),
             engine: EngineConfig::default(),
             script: NO_SCRIPT.to_owned(),
+            toolchain: ToolchainConfig::default(),
         }
     }
 
@@ -187,6 +201,12 @@ impl Setup {
         self
     }
 
+    /// Adds a command that prepares each repository.
+    pub(super) fn prepare(mut self, command: &str) -> Self {
+        self.toolchain.prepare.push(command.to_owned());
+        self
+    }
+
     /// What the models say.
     pub(super) fn script(mut self, script: &str) -> Self {
         script.clone_into(&mut self.script);
@@ -233,7 +253,7 @@ impl Engine {
             models,
             workers: setup.workers.clone(),
             engine: setup.engine.clone(),
-            toolchain: skep_director::ToolchainConfig::default(),
+            toolchain: setup.toolchain.clone(),
             clock,
             entropy,
             launcher: skep_binary()?,

@@ -1,0 +1,357 @@
+//! A home, a project, and the `skep` binary that works on them and can be killed.
+
+use crate::director::SCHEMA;
+use anyhow::Context as _;
+use skep_api::{Client, EventStream, JobSubmitted, JobView};
+use skep_db::{Db, DbOptions, Location, Tx};
+use skep_gateway::Sums;
+use skep_stdx::Secret;
+use skep_testkit::{SourceRepository, TestStore, processes_marked, skep_binary, worker_script};
+use skep_types::{JobId, JobState, LandingState};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+use tokio::process::{Child, Command};
+
+/// The longest wait for anything, in seconds. Generous: a test that gets here has failed.
+const WAIT_S: u64 = 120;
+
+/// How long the processes of a dead engine may take to die with it, in seconds.
+const KILL_S: i64 = 20;
+
+/// The variable that arms a crash point.
+const CRASH_VARIABLE: &str = "SKEP_CRASH_AT";
+
+/// The variable that the address of the test's database is handed over in.
+const DATABASE_VARIABLE: &str = "SKEP_TEST_DATABASE";
+
+const TABLES: &str = r#"
+[provider.script]
+api = "replay"
+script = "replay.toml"
+
+[model.stub-large]
+provider = "script"
+family = "stub"
+context_tokens = 200000
+output_tokens_max = 1000
+price = { input = 1.0, output = 2.0 }
+
+[worker.loop]
+harness = "skep"
+model = "stub-large"
+"#;
+
+/// A model that writes one file and hands in.
+const SCRIPT: &str = r#"
+version = 1
+[[conversation]]
+name = "builder"
+[[conversation.turn]]
+reply = { blocks = [{ tool = "write", input = { path = "note-1.txt", content = "{{instruction}}\n" } }] }
+[[conversation.turn]]
+reply = { blocks = [{ tool = "finish", input = { status = "DONE", summary = "noted", commit = "feat: note 1", files_changed = ["note-1.txt"], tests_run = [{ command = "true", passed = 0, failed = 0, skipped = 0, exit_code = 0 }] } }] }
+"#;
+
+/// What an `exec` worker does: one file for each job, named by its instruction, and a process that
+/// would outlive it.
+fn steps(mark: &str) -> String {
+    format!(
+        r#"
+(setsid sh -c 'sleep 600; : {mark}' > /dev/null 2>&1 &) &
+number=$(tr -dc 0-9 < "$SKEP_INSTRUCTION_FILE")
+echo "$SKEP_JOB_ID" > note-$number.txt
+save "feat: note $number"
+contract DONE "$(ran true 0 0 0)"
+"#
+    )
+}
+
+/// Everything that outlives an engine.
+pub(super) struct Site<'a> {
+    store: &'a TestStore,
+    pub(super) project: SourceRepository,
+    /// What stands in the command line of every process of a worker or check.
+    mark: String,
+    home: PathBuf,
+    skep: PathBuf,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
+        let project = SourceRepository::new(&[("README.md", "# Bees\n")])?;
+        let mark = format!("mark-{}", project.beside().display());
+        let home = store.folder().join("home");
+        std::fs::create_dir(&home)?;
+        let command = serde_json::to_string(&worker_script(&steps(&mark)))?;
+        let mut tables =
+            format!("{TABLES}\n[worker.noter]\nharness = \"exec\"\ncommand = {command}\n");
+        if store.postgres_address().is_some() {
+            tables += &format!("\n[database]\nurl = {{ env = \"{DATABASE_VARIABLE}\" }}\n");
+        }
+        std::fs::write(home.join("skep.toml"), tables)?;
+        std::fs::write(home.join("replay.toml"), SCRIPT)?;
+        Ok(Self {
+            store,
+            project,
+            mark,
+            home,
+            skep: skep_binary()?,
+        })
+    }
+
+    /// The binary with nothing of this process's surroundings but the search path.
+    fn command(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+        let errors = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(self.errors())?;
+        let mut command = Command::new(&self.skep);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("USER", "ada")
+            .current_dir(self.store.folder())
+            .arg("--home")
+            .arg(&self.home)
+            .args(["--json", "--no-color"])
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(errors)
+            .kill_on_drop(true);
+        if let Some(url) = self.store.postgres_url() {
+            command.env(DATABASE_VARIABLE, url);
+        }
+        Ok(command)
+    }
+
+    /// Where every process of this site writes its errors.
+    fn errors(&self) -> PathBuf {
+        self.store.folder().join("stderr.txt")
+    }
+
+    /// `error` with what the processes said.
+    fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+        let said = std::fs::read_to_string(self.errors()).unwrap_or_default();
+        error.context(format!("the processes said:\n{said}"))
+    }
+
+    /// Submits the job that notes `number` to the home, which nobody holds. Every job starts from
+    /// the first commit, so that all but the first have to be merged.
+    pub(super) async fn submit(&self, worker: &str, number: u32) -> anyhow::Result<JobId> {
+        let (instruction, file) = (format!("Note {number}"), format!("note-{number}.txt"));
+        let repo = self.project.text_path();
+        let base = self.project.git(&["rev-list", "--max-parents=0", "main"])?;
+        let arguments = [
+            "run",
+            &instruction,
+            "--detach",
+            "--repo",
+            &repo,
+            "--base",
+            &base,
+            "--worker",
+            worker,
+            "--scope",
+            &file,
+            "--check",
+            "true",
+            "--check",
+            &format!("test -e {file}; : {}", self.mark),
+        ];
+        let output = within("a job is taken", self.command(&arguments)?.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let submitted: JobSubmitted = serde_json::from_str(&said)
+            .with_context(|| format!("failed to submit a job: {said}"))
+            .map_err(|error| self.explained(error))?;
+        Ok(submitted.id)
+    }
+
+    /// What the job's own budget holds.
+    pub(super) async fn sums(&self, job: &JobId) -> anyhow::Result<Sums> {
+        let db = self.db().await?;
+        let job = job.clone();
+        let read = async move |tx: &mut Tx<'_>| skep_gateway::job_budget(tx, &job).await;
+        let status = db.read("budget", read).await?;
+        let status = status.context("the job has no budget")?;
+        status.sums.context("the budget has no sums")
+    }
+
+    /// The store of the home, which nobody holds.
+    async fn db(&self) -> anyhow::Result<Db> {
+        let location = match self.store.postgres_address() {
+            Some(address) => Location::Postgres(Secret::new(address)),
+            None => Location::Sqlite(self.home.join("skep.db")),
+        };
+        let options = DbOptions {
+            location,
+            schema: SCHEMA.to_vec(),
+            clock: None,
+            before_commit: None,
+        };
+        Ok(Db::open(options).await?)
+    }
+
+    /// Starts an engine that is to die at `point`, and waits until it has.
+    pub(super) async fn die_at(&self, point: &str) -> anyhow::Result<()> {
+        let mut command = self.command(&["up", "--listen", "127.0.0.1:0"])?;
+        let mut engine = command.env(CRASH_VARIABLE, point).spawn()?;
+        let ended = within("the engine dies", engine.wait()).await;
+        let status = ended.map_err(|error| self.explained(error))??;
+        anyhow::ensure!(died(status), "it ended by itself: {status}");
+        self.assert_no_process().await
+    }
+
+    /// Starts an engine.
+    pub(super) async fn up(&self) -> anyhow::Result<Engine> {
+        let mut process = self.command(&["up", "--listen", "127.0.0.1:0"])?.spawn()?;
+        let output = process.stdout.take().context("it has an output")?;
+        let mut line = String::new();
+        let mut output = BufReader::new(output);
+        let read = within("the server is up", output.read_line(&mut line)).await;
+        read.map_err(|error| self.explained(error))??;
+        if !line.contains("\"socket\"") {
+            let error = anyhow::anyhow!("the server did not start: {line}");
+            return Err(self.explained(error));
+        }
+        Ok(Engine {
+            client: Client::at_socket(self.home.join("skep.sock")),
+            process,
+        })
+    }
+
+    /// Fails if a process of a worker or a check outlives its engine.
+    pub(super) async fn assert_no_process(&self) -> anyhow::Result<()> {
+        for process in processes_marked(&self.mark)? {
+            let shown = format!("{process:?}");
+            anyhow::ensure!(process.ended(KILL_S).await?, "left behind: {shown}");
+        }
+        let left = processes_marked(&self.mark)?;
+        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
+        Ok(())
+    }
+
+    /// Starts an engine, waits until each job was reported, stops the engine in order, and fails
+    /// unless each was done exactly once. The jobs as they are then.
+    pub(super) async fn finish(&self, jobs: &[JobId]) -> anyhow::Result<Vec<JobView>> {
+        let engine = self.up().await?;
+        let views = self.finish_with(&engine, jobs).await;
+        let views = views.map_err(|error| self.explained(error))?;
+        engine.stop().await?;
+        self.assert_no_process().await?;
+        let attempts = self.home.join("attempts");
+        anyhow::ensure!(
+            std::fs::read_dir(attempts)?.count() == 0,
+            "an attempt's folder is left"
+        );
+        let status = self.project.status()?;
+        anyhow::ensure!(
+            status.is_empty(),
+            "the work tree is not as its branch: {status}"
+        );
+        Ok(views)
+    }
+
+    async fn finish_with(&self, engine: &Engine, jobs: &[JobId]) -> anyhow::Result<Vec<JobView>> {
+        let mut events = engine.client.event_stream(0, None).await?;
+        let mut open: BTreeSet<&str> = jobs.iter().map(JobId::as_str).collect();
+        let reported = async {
+            while !open.is_empty() {
+                let event = events.next().await?.context("the stream ended")?;
+                if event.kind == "report_delivered" {
+                    open.remove(event.subject.as_str());
+                }
+            }
+            anyhow::Ok(())
+        };
+        let ended = within("every job is reported", reported).await;
+        let mut views = Vec::new();
+        for job in jobs {
+            views.push(engine.client.job(job.as_str()).await?);
+        }
+        ended.with_context(|| format!("{views:#?}"))??;
+        for view in &views {
+            self.assert_done_once(engine, view)
+                .await
+                .with_context(|| format!("{view:#?}"))?;
+        }
+        let ledger = engine.client.verify_ledger().await?;
+        anyhow::ensure!(ledger.ok, "{ledger:?}");
+        Ok(views)
+    }
+
+    async fn assert_done_once(&self, engine: &Engine, view: &JobView) -> anyhow::Result<()> {
+        anyhow::ensure!(view.state == JobState::Done, "it is {}", view.state);
+        anyhow::ensure!(
+            view.landing.state == LandingState::Landed,
+            "{:?}",
+            view.landing
+        );
+        anyhow::ensure!(view.state_reason.is_none(), "{:?}", view.state_reason);
+        let events = engine.client.events(0, Some(view.id.as_str()), 500).await?;
+        let count = |kind: &str| events.items.iter().filter(|e| e.kind == kind).count();
+        for kind in ["job_queued", "landing_read_back", "report_delivered"] {
+            anyhow::ensure!(count(kind) == 1, "{} times {kind}", count(kind));
+        }
+        let counted = events
+            .items
+            .iter()
+            .filter(|event| event.kind == "attempt_ended" && event.payload["counted"] == true);
+        anyhow::ensure!(counted.count() == 1, "a dead engine used up an attempt");
+        let number = view.instruction.trim_start_matches("Note ");
+        let subject = format!("feat: note {number}");
+        let subjects = self.project.subjects("main")?;
+        let landed = subjects.iter().filter(|found| **found == subject).count();
+        anyhow::ensure!(landed == 1, "landed {landed} times: {subjects:?}");
+        self.project.read(&format!("note-{number}.txt"))?;
+        let report = self.home.join(format!("reports/{}.json", view.number));
+        let report: JobView = serde_json::from_slice(&std::fs::read(report)?)?;
+        anyhow::ensure!(report == *view, "the report is another: {report:#?}");
+        Ok(())
+    }
+}
+
+/// A running engine. Dropping it kills it.
+pub(super) struct Engine {
+    client: Client,
+    process: Child,
+}
+
+impl Engine {
+    /// The ledger from its beginning, as it grows.
+    pub(super) async fn events(&self) -> anyhow::Result<EventStream> {
+        Ok(self.client.event_stream(0, None).await?)
+    }
+
+    /// `kill -9`.
+    pub(super) async fn kill(mut self) -> anyhow::Result<()> {
+        self.process.start_kill()?;
+        let status = within("it dies", self.process.wait()).await??;
+        anyhow::ensure!(died(status), "it ended by itself: {status}");
+        Ok(())
+    }
+
+    /// Stops it in order.
+    async fn stop(mut self) -> anyhow::Result<()> {
+        let id = self.process.id().context("it runs")?;
+        let told = Command::new("kill").arg(id.to_string()).status().await?;
+        anyhow::ensure!(told.success(), "kill {id}: {told}");
+        within("it stops", self.process.wait()).await??;
+        Ok(())
+    }
+}
+
+/// Whether a signal ended it.
+fn died(status: ExitStatus) -> bool {
+    use std::os::unix::process::ExitStatusExt as _;
+    status.signal().is_some()
+}
+
+async fn within<T>(what: &str, wait: impl Future<Output = T>) -> anyhow::Result<T> {
+    tokio::time::timeout(Duration::from_secs(WAIT_S), wait)
+        .await
+        .with_context(|| format!("not within {WAIT_S} s: {what}"))
+}
