@@ -11,9 +11,9 @@ BEGIN
 END $function$;
 
 CREATE TABLE attempt (
-    id text NOT NULL,
     job_id text NOT NULL,
     fence bigint NOT NULL,
+    id text NOT NULL,
     node text NOT NULL,
     state text NOT NULL,
     harness text,
@@ -25,17 +25,16 @@ CREATE TABLE attempt (
     leased_at_ms bigint NOT NULL,
     started_at_ms bigint,
     ended_at_ms bigint,
-    CONSTRAINT attempt_job_id_fence_key UNIQUE (job_id, fence),
-    CONSTRAINT attempt_pkey PRIMARY KEY (id)
+    CONSTRAINT attempt_pkey PRIMARY KEY (job_id, fence)
 );
 
 CREATE TABLE authority (
     job_id text NOT NULL,
     fence bigint NOT NULL,
-    holder text,
+    holder text NOT NULL,
     CONSTRAINT authority_fence_check CHECK ((fence > 0)),
     CONSTRAINT authority_pkey PRIMARY KEY (job_id)
-) WITH (fillfactor=70);
+) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0);
 
 CREATE TABLE budget (
     id text NOT NULL,
@@ -133,19 +132,38 @@ CREATE TABLE job (
     failure text,
     created_at_ms bigint NOT NULL,
     changed_at_ms bigint NOT NULL,
+    queue text NOT NULL,
+    backend text,
+    flow_key text,
+    flow_key_max bigint,
+    singleton text,
+    debounce text,
+    fence bigint NOT NULL,
     lease_node text,
     lease_until_ms bigint,
+    attempt_open bigint NOT NULL,
+    lane text NOT NULL,
+    order_ms bigint NOT NULL,
+    line bigint NOT NULL,
     CONSTRAINT job_check CHECK (((lease_node IS NULL) = (lease_until_ms IS NULL))),
+    CONSTRAINT job_check1 CHECK (((lease_node IS NULL) OR (line = 0))),
     CONSTRAINT job_id_key UNIQUE (id),
+    CONSTRAINT job_line_check CHECK ((line = ANY (ARRAY[(0)::bigint, (1)::bigint, (2)::bigint]))),
     CONSTRAINT job_pkey PRIMARY KEY (number),
     CONSTRAINT job_state_check CHECK ((state <> ALL (ARRAY['done'::text, 'failed'::text, 'cancelled'::text, 'skipped'::text, 'quarantined'::text])))
-) WITH (fillfactor=70);
+) WITH (fillfactor=70, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_cost_delay=0);
 
-CREATE INDEX job_claimable ON public.job USING btree (priority DESC, run_at_ms, number) WHERE ((lease_node IS NULL) AND (state = ANY (ARRAY['queued'::text, 'rework'::text, 'backoff'::text, 'verifying'::text, 'landing'::text])));
+CREATE UNIQUE INDEX job_debounce ON public.job USING btree (owner, debounce) WHERE ((debounce IS NOT NULL) AND (fence = 0));
+
+CREATE INDEX job_later ON public.job USING btree (run_at_ms) WHERE (line = 2);
 
 CREATE INDEX job_leased ON public.job USING btree (lease_node) WHERE (lease_node IS NOT NULL);
 
+CREATE INDEX job_line ON public.job USING btree (lane, order_ms, number) WHERE (line = 1);
+
 CREATE INDEX job_parent ON public.job USING btree (parent) WHERE (parent IS NOT NULL);
+
+CREATE UNIQUE INDEX job_singleton ON public.job USING btree (owner, singleton) WHERE (singleton IS NOT NULL);
 
 CREATE TABLE job_history (
     number bigint NOT NULL,
@@ -165,6 +183,13 @@ CREATE TABLE job_history (
     failure text,
     created_at_ms bigint NOT NULL,
     changed_at_ms bigint NOT NULL,
+    queue text NOT NULL,
+    backend text,
+    flow_key text,
+    flow_key_max bigint,
+    singleton text,
+    debounce text,
+    fence bigint NOT NULL,
     ended_at_ms bigint NOT NULL,
     CONSTRAINT job_history_id_key UNIQUE (id),
     CONSTRAINT job_history_pkey PRIMARY KEY (number),
@@ -281,6 +306,25 @@ CREATE INDEX model_call_of_key ON public.model_call USING btree (key_id);
 
 CREATE INDEX model_call_under_way ON public.model_call USING btree (id) WHERE (state = 'reserved'::text);
 
+CREATE TABLE queue_gate (
+    one bigint NOT NULL,
+    after_lane text NOT NULL,
+    CONSTRAINT queue_gate_one_check CHECK ((one = 1)),
+    CONSTRAINT queue_gate_pkey PRIMARY KEY (one)
+);
+
+CREATE TABLE queue_pause (
+    queue text NOT NULL,
+    paused_at_ms bigint NOT NULL,
+    CONSTRAINT queue_pause_pkey PRIMARY KEY (queue)
+);
+
+CREATE TABLE queue_rate (
+    name text NOT NULL,
+    next_us bigint NOT NULL,
+    CONSTRAINT queue_rate_pkey PRIMARY KEY (name)
+);
+
 CREATE TABLE reservation (
     call_id text NOT NULL,
     budget_id text NOT NULL,
@@ -381,8 +425,16 @@ CREATE VIEW job_all AS
     job.failure,
     job.created_at_ms,
     job.changed_at_ms,
+    job.queue,
+    job.backend,
+    job.flow_key,
+    job.flow_key_max,
+    job.singleton,
+    job.debounce,
+    job.fence,
     job.lease_node,
     job.lease_until_ms,
+    job.attempt_open,
     NULL::bigint AS ended_at_ms
    FROM job
 UNION ALL
@@ -403,7 +455,15 @@ UNION ALL
     job_history.failure,
     job_history.created_at_ms,
     job_history.changed_at_ms,
+    job_history.queue,
+    job_history.backend,
+    job_history.flow_key,
+    job_history.flow_key_max,
+    job_history.singleton,
+    job_history.debounce,
+    job_history.fence,
     NULL::text AS lease_node,
     NULL::bigint AS lease_until_ms,
+    (0)::bigint AS attempt_open,
     job_history.ended_at_ms
    FROM job_history;

@@ -2,9 +2,9 @@
 -- crates/skep-tests/suite/schema.rs.
 
 CREATE TABLE attempt (
-    id TEXT PRIMARY KEY,
     job_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
+    id TEXT NOT NULL,
     node TEXT NOT NULL,
     state TEXT NOT NULL,
     harness TEXT,
@@ -16,13 +16,13 @@ CREATE TABLE attempt (
     leased_at_ms INTEGER NOT NULL,
     started_at_ms INTEGER,
     ended_at_ms INTEGER,
-    UNIQUE (job_id, fence)
+    PRIMARY KEY (job_id, fence)
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE authority (
-    job_id TEXT PRIMARY KEY,
+    job_id TEXT NOT NULL PRIMARY KEY,
     fence INTEGER NOT NULL CHECK (fence > 0),
-    holder TEXT
+    holder TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE TABLE budget (
@@ -113,19 +113,35 @@ CREATE TABLE job (
     failure TEXT,
     created_at_ms INTEGER NOT NULL,
     changed_at_ms INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    backend TEXT,
+    flow_key TEXT,
+    flow_key_max INTEGER,
+    singleton TEXT,
+    debounce TEXT,
+    fence INTEGER NOT NULL,
     lease_node TEXT,
     lease_until_ms INTEGER,
+    attempt_open INTEGER NOT NULL,
+    lane TEXT NOT NULL,
+    order_ms INTEGER NOT NULL,
+    line INTEGER NOT NULL CHECK (line IN (0, 1, 2)),
     CHECK ((lease_node IS NULL) = (lease_until_ms IS NULL)),
+    CHECK (lease_node IS NULL OR line = 0),
     CHECK (state NOT IN ('done', 'failed', 'cancelled', 'skipped', 'quarantined'))
 ) STRICT;
 
-CREATE INDEX job_claimable ON job (priority DESC, run_at_ms, number)
-    WHERE lease_node IS NULL
-    AND state IN ('queued', 'rework', 'backoff', 'verifying', 'landing');
+CREATE UNIQUE INDEX job_debounce ON job (owner, debounce) WHERE debounce IS NOT NULL AND fence = 0;
+
+CREATE INDEX job_later ON job (run_at_ms) WHERE line = 2;
 
 CREATE INDEX job_leased ON job (lease_node) WHERE lease_node IS NOT NULL;
 
+CREATE INDEX job_line ON job (lane, order_ms, number) WHERE line = 1;
+
 CREATE INDEX job_parent ON job (parent) WHERE parent IS NOT NULL;
+
+CREATE UNIQUE INDEX job_singleton ON job (owner, singleton) WHERE singleton IS NOT NULL;
 
 CREATE TABLE job_history (
     number INTEGER PRIMARY KEY,
@@ -145,6 +161,13 @@ CREATE TABLE job_history (
     failure TEXT,
     created_at_ms INTEGER NOT NULL,
     changed_at_ms INTEGER NOT NULL,
+    queue TEXT NOT NULL,
+    backend TEXT,
+    flow_key TEXT,
+    flow_key_max INTEGER,
+    singleton TEXT,
+    debounce TEXT,
+    fence INTEGER NOT NULL,
     ended_at_ms INTEGER NOT NULL,
     CHECK (state IN ('done', 'failed', 'cancelled', 'skipped', 'quarantined'))
 ) STRICT;
@@ -252,6 +275,21 @@ CREATE INDEX model_call_of_key ON model_call (key_id);
 
 CREATE INDEX model_call_under_way ON model_call (id) WHERE state = 'reserved';
 
+CREATE TABLE queue_gate (
+    one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
+    after_lane TEXT NOT NULL
+) STRICT;
+
+CREATE TABLE queue_pause (
+    queue TEXT NOT NULL PRIMARY KEY,
+    paused_at_ms INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE queue_rate (
+    name TEXT NOT NULL PRIMARY KEY,
+    next_us INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE reservation (
     call_id TEXT NOT NULL REFERENCES model_call (id),
     budget_id TEXT NOT NULL,
@@ -327,9 +365,13 @@ CREATE INDEX virtual_key_of_job ON virtual_key (job_id) WHERE job_id IS NOT NULL
 CREATE VIEW job_all AS
     SELECT number, id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
         attempts_used, attempts_max, losses, parent, failure, created_at_ms, changed_at_ms,
-        lease_node, lease_until_ms, CAST(NULL AS INTEGER) AS ended_at_ms FROM job
+        queue, backend, flow_key, flow_key_max, singleton, debounce, fence,
+        lease_node, lease_until_ms, attempt_open, CAST(NULL AS INTEGER) AS ended_at_ms
+    FROM job
     UNION ALL
     SELECT number, id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
         attempts_used, attempts_max, losses, parent, failure, created_at_ms, changed_at_ms,
-        CAST(NULL AS TEXT) AS lease_node, CAST(NULL AS INTEGER) AS lease_until_ms, ended_at_ms
+        queue, backend, flow_key, flow_key_max, singleton, debounce, fence,
+        CAST(NULL AS TEXT) AS lease_node, CAST(NULL AS INTEGER) AS lease_until_ms,
+        CAST(0 AS INTEGER) AS attempt_open, ended_at_ms
     FROM job_history;

@@ -1,5 +1,6 @@
+-- The current fence of every job that somebody holds; no row, no authority.
 CREATE TABLE authority (
-    job_id TEXT PRIMARY KEY,
+    job_id TEXT NOT NULL PRIMARY KEY,
     fence INTEGER NOT NULL CHECK (fence > 0),
-    holder TEXT
+    holder TEXT NOT NULL
 ) STRICT, WITHOUT ROWID;

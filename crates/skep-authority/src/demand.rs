@@ -42,15 +42,9 @@ impl AuthorityError {
 /// For writing transactions only. The answer holds until the transaction ends: raising or
 /// withdrawing the fence waits for it.
 pub async fn demand(tx: &mut Tx<'_>, job: &JobId, fence: Fence) -> Result<(), AuthorityError> {
-    let sql = "SELECT fence, holder FROM authority WHERE job_id = ?1 /*lock*/";
+    let sql = "SELECT fence FROM authority WHERE job_id = ?1 /*lock*/";
     let row = tx.query_opt(sql, params![job.as_str()]).await?;
-    let current = match row {
-        None => None,
-        Some(row) => row
-            .get::<Option<String>>("holder")?
-            .map(|_| row.get("fence").map(Fence))
-            .transpose()?,
-    };
+    let current = row.map(|row| row.get("fence").map(Fence)).transpose()?;
     if current == Some(fence) {
         Ok(())
     } else {

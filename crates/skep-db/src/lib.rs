@@ -7,6 +7,7 @@
 //!
 //! Knows nothing of what the tables mean.
 
+mod batch;
 mod database;
 mod error;
 pub mod limits;
@@ -18,6 +19,7 @@ mod sqlite;
 mod tx;
 mod value;
 
+pub use batch::{batches, placeholders, rows};
 pub use database::{Db, Engine};
 pub use error::DbError;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};

@@ -10,6 +10,7 @@ use skep_api::{
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
+use skep_queue::FlowPolicy;
 use skep_sandbox::FencePaths;
 use skep_stdx::{SharedClock, SharedEntropy};
 use skep_types::{JobState, NodeId};
@@ -34,6 +35,8 @@ pub struct DirectorOptions {
     pub workers: BTreeMap<String, WorkerConfig>,
     /// How the engine runs.
     pub engine: EngineConfig,
+    /// The limits of the queue.
+    pub flow: Arc<FlowPolicy>,
     /// What agents may read besides the system.
     pub toolchain: ToolchainConfig,
     /// The clock for ids and reports; leases follow the store's.
@@ -57,6 +60,7 @@ pub(crate) struct Context {
     pub(crate) models: BTreeMap<String, ModelFacts>,
     pub(crate) workers: BTreeMap<String, WorkerConfig>,
     pub(crate) engine: EngineConfig,
+    pub(crate) flow: Arc<FlowPolicy>,
     pub(crate) toolchain: ToolchainConfig,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,
@@ -122,6 +126,7 @@ impl Director {
             models: options.models,
             workers: options.workers,
             engine: options.engine,
+            flow: options.flow,
             toolchain: options.toolchain,
             clock: options.clock,
             entropy: options.entropy,

@@ -90,6 +90,7 @@ pub(crate) async fn dispatch(
         parent: None,
         idempotency_digest: request_digest(&request),
         idempotency_key: request.idempotency_key,
+        flow: skep_queue::Flow::default(),
     };
     let warnings = pinned.warnings;
     let _turn = context.scopes.lock().await;

@@ -11,7 +11,7 @@ use crate::running::Signal;
 use crate::{account, delivery, landing, record, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
-use skep_types::{AttemptId, FailureClass, JobId, JobState, LandingState};
+use skep_types::{FailureClass, JobId, JobState, LandingState};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -101,14 +101,11 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
     if slots <= 0 {
         return Ok(Vec::new());
     }
-    let attempt_ids = (0..slots)
-        .map(|_| AttemptId::new(&*context.clock, &*context.entropy))
-        .collect();
     let request = ClaimRequest {
         node: context.node.clone(),
         slots,
         lease_ms: LEASE_MS,
-        attempt_ids,
+        policy: Arc::clone(&context.flow),
     };
     context
         .db

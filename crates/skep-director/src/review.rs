@@ -154,6 +154,7 @@ pub(crate) async fn request(
         parent: Some(author.job.clone()),
         idempotency_key: None,
         idempotency_digest: Vec::new(),
+        flow: skep_queue::Flow::default(),
     };
     let review = ReviewRow {
         job,

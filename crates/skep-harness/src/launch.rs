@@ -418,12 +418,13 @@ fn check_text(what: &str, texts: &[String]) -> Result<(), LaunchError> {
 mod tests {
     use super::*;
     use skep_stdx::{ManualClock, SeededEntropy};
+    use skep_types::Fence;
 
     fn run(role: Role) -> RunContext {
         let (clock, entropy) = (ManualClock::at(1), SeededEntropy::new(1));
         RunContext {
             job_id: JobId::new(&clock, &entropy),
-            attempt_id: AttemptId::new(&clock, &entropy),
+            attempt_id: AttemptId::of(&JobId::new(&clock, &entropy), Fence(1)),
             instruction: "Fix the parser.".to_owned(),
             role,
             scope: Scope::parse(&["src/**"]).unwrap(),

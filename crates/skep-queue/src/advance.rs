@@ -3,7 +3,7 @@
 use crate::change::{Change, apply, lock};
 use crate::error::AdvanceError;
 use crate::event::{JobAdvanced, record};
-use crate::lease::Lease;
+use crate::lease::{Lease, current};
 use crate::row::Job;
 use skep_db::Tx;
 use skep_types::{AttemptState, FailureClass, JobState};
@@ -32,19 +32,17 @@ pub async fn advance(
     advance: Advance,
 ) -> Result<Job, AdvanceError> {
     let job = lock(tx, &lease.job).await?;
-    skep_authority::demand(tx, &lease.job, lease.fence).await?;
-    let job = job.ok_or(AdvanceError::NotFound)?;
+    let (job, _) = current(job, lease).map_err(|current| AdvanceError::Stale { current })?;
     let from = job.state;
     let mut to = from.to(to).map_err(AdvanceError::Illegal)?;
     if gives_up(&job, to, advance.failure) {
         to = JobState::Failed;
     }
-    let now = tx.now_ms().await?;
     let lease_kept = advance.keep_lease && occupies_slot(to);
     let change = Change {
         to,
         failure: advance.failure,
-        run_at_ms: advance.run_at_ms.unwrap_or(now),
+        run_at_ms: advance.run_at_ms,
         losses: job.losses,
         release: (!lease_kept).then_some(if to == JobState::Cancelled {
             AttemptState::Cancelled
@@ -57,7 +55,7 @@ pub async fn advance(
         from,
         to,
         failure: change.failure,
-        run_at_ms: change.run_at_ms,
+        run_at_ms: job.run_at_ms,
         fence: Some(lease.fence),
         lease_kept,
     };

@@ -1,12 +1,17 @@
 //! The start and the end of a worker, guarded by the fence of its claim.
+//!
+//! An attempt that was claimed and not yet started has no row of its own: the job's row says all
+//! of it. The row is written when the worker starts, or when the attempt ends before it did.
 
+use crate::change::lock;
 use crate::error::AttemptError;
 use crate::event::{AttemptEnded, AttemptStarted, record};
 use crate::lease::Lease;
 use crate::limits::{NAME_BYTES_MAX, SESSION_BYTES_MAX};
-use crate::row::{ATTEMPT_COLUMNS, Attempt};
-use skep_db::{DbError, Tx, params};
-use skep_types::{AttemptId, AttemptState, FailureClass, JobId};
+use crate::row::{ATTEMPT_COLUMNS, Attempt, Job};
+use skep_db::{DbError, Tx, Value, batches, params, rows};
+use skep_types::{AttemptId, AttemptState, FailureClass, JobId, NodeId};
+use std::collections::HashMap;
 
 /// What is known when a worker starts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,34 +47,28 @@ pub async fn attempt_started(
     start: &AttemptStart,
 ) -> Result<(), AttemptError> {
     check_text("harness", Some(&start.harness), NAME_BYTES_MAX)?;
-    check_text(
-        "model_requested",
-        start.model_requested.as_ref(),
-        NAME_BYTES_MAX,
-    )?;
+    let model = start.model_requested.as_ref();
+    check_text("model_requested", model, NAME_BYTES_MAX)?;
     check_text("session_id", start.session_id.as_ref(), SESSION_BYTES_MAX)?;
-    let found = demand(tx, lease, attempt).await?;
-    if found.state != AttemptState::Leased {
-        return Err(AttemptError::Illegal {
-            from: found.state,
-            to: AttemptState::Running,
-        });
+    let (job, node) = demand(tx, lease, attempt, AttemptState::Running).await?;
+    let sql = "INSERT INTO attempt (job_id, fence, id, node, state, harness, model_requested,
+            session_id, counted, leased_at_ms, started_at_ms)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, 0, ?9, ?10) ON CONFLICT DO NOTHING";
+    let values = params![
+        job.id.as_str(),
+        lease.fence.0,
+        attempt.as_str(),
+        node.as_str(),
+        AttemptState::Running.as_str(),
+        &start.harness,
+        model,
+        start.session_id.as_ref(),
+        job.changed_at_ms,
+        tx.now_ms().await?,
+    ];
+    if tx.execute(sql, values).await? == 0 {
+        return Err(refused(tx, lease, AttemptState::Running).await?);
     }
-    let now = tx.now_ms().await?;
-    let sql = "UPDATE attempt SET state = ?2, harness = ?3, model_requested = ?4,
-        session_id = ?5, started_at_ms = ?6 WHERE id = ?1";
-    tx.execute(
-        sql,
-        params![
-            attempt.as_str(),
-            AttemptState::Running.as_str(),
-            &start.harness,
-            start.model_requested.as_ref(),
-            start.session_id.as_ref(),
-            now,
-        ],
-    )
-    .await?;
     let event = AttemptStarted {
         attempt: attempt.clone(),
         fence: lease.fence,
@@ -85,108 +84,179 @@ pub async fn attempt_ended(
     attempt: &AttemptId,
     end: &AttemptEnd,
 ) -> Result<(), AttemptError> {
-    check_text("model_actual", end.model_actual.as_ref(), NAME_BYTES_MAX)?;
-    check_text("session_id", end.session_id.as_ref(), SESSION_BYTES_MAX)?;
-    let found = demand(tx, lease, attempt).await?;
-    if !is_open(found.state) || is_open(end.state) {
+    validate_end(end)?;
+    let (job, node) = demand(tx, lease, attempt, end.state).await?;
+    if is_open(end.state) {
         return Err(AttemptError::Illegal {
-            from: found.state,
+            from: AttemptState::Running,
             to: end.state,
         });
     }
-    if end.counts_as_attempt {
-        let sql = "UPDATE job SET attempts_used = attempts_used + 1 WHERE id = ?1";
-        tx.execute(sql, params![lease.job.as_str()]).await?;
-    }
-    write_end(tx, &found, end).await?;
+    let sql = "UPDATE job SET attempts_used = attempts_used + ?2, attempt_open = 0 WHERE id = ?1";
+    tx.execute(sql, params![lease.job.as_str(), end.counts_as_attempt])
+        .await?;
+    write_and_record(tx, &job, &node, end).await?;
     Ok(())
 }
 
-/// Ends every open attempt of a job whose lease goes; there is at most one.
-pub(crate) async fn end_open_attempts(
+/// Ends the open attempt of a locked job whose lease goes.
+pub(crate) async fn end_open_attempt(
     tx: &mut Tx<'_>,
-    job: &JobId,
+    job: &mut Job,
+    node: NodeId,
     state: AttemptState,
     failure: Option<FailureClass>,
 ) -> Result<(), DbError> {
-    for attempt in open_attempts(tx, job).await? {
-        let end = AttemptEnd {
-            state,
-            failure_class: failure,
-            model_actual: None,
-            session_id: None,
-            counts_as_attempt: false,
-        };
-        write_end(tx, &attempt, &end).await?;
+    if !std::mem::replace(&mut job.attempt_open, false) {
+        return Ok(());
     }
-    Ok(())
+    let end = AttemptEnd {
+        state,
+        failure_class: failure,
+        model_actual: None,
+        session_id: None,
+        counts_as_attempt: false,
+    };
+    write_and_record(tx, job, &node, &end).await
 }
 
-/// The attempts of a job whose workers have not ended; at most one.
-pub(crate) async fn open_attempts(tx: &mut Tx<'_>, job: &JobId) -> Result<Vec<Attempt>, DbError> {
-    let sql = format!(
-        "SELECT {ATTEMPT_COLUMNS} FROM attempt
-        WHERE job_id = ?1 AND state IN ('leased', 'running') ORDER BY fence"
-    );
-    let rows = tx.query(&sql, params![job.as_str()]).await?;
-    rows.iter().map(Attempt::from_row).collect()
+/// The attempt of a locked job that is under way.
+pub(crate) fn open_attempt(job: &Job) -> Option<AttemptId> {
+    job.attempt_open.then(|| AttemptId::of(&job.id, job.fence))
 }
 
-const fn is_open(state: AttemptState) -> bool {
+pub(crate) fn validate_end(end: &AttemptEnd) -> Result<(), AttemptError> {
+    check_text("model_actual", end.model_actual.as_ref(), NAME_BYTES_MAX)?;
+    check_text("session_id", end.session_id.as_ref(), SESSION_BYTES_MAX)
+}
+
+pub(crate) const fn is_open(state: AttemptState) -> bool {
     matches!(state, AttemptState::Leased | AttemptState::Running)
 }
 
-/// The attempt of this claim, once the fence has proved current.
+/// The locked job and its holder, once the fence has proved current and its attempt open.
 async fn demand(
     tx: &mut Tx<'_>,
     lease: &Lease,
     attempt: &AttemptId,
-) -> Result<Attempt, AttemptError> {
-    crate::change::lock(tx, &lease.job).await?;
-    skep_authority::demand(tx, &lease.job, lease.fence).await?;
-    let sql = format!(
-        "SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE id = ?1 AND job_id = ?2 AND fence = ?3"
-    );
-    let row = tx
-        .query_opt(
-            &sql,
-            params![attempt.as_str(), lease.job.as_str(), lease.fence.0],
-        )
-        .await?
-        .ok_or(AttemptError::NotFound)?;
-    Ok(Attempt::from_row(&row)?)
+    to: AttemptState,
+) -> Result<(Job, NodeId), AttemptError> {
+    let job = lock(tx, &lease.job).await?;
+    let (job, held) =
+        crate::lease::current(job, lease).map_err(|current| AttemptError::Stale { current })?;
+    if *attempt != AttemptId::of(&lease.job, lease.fence) {
+        return Err(AttemptError::NotFound);
+    }
+    if !job.attempt_open {
+        return Err(refused(tx, lease, to).await?);
+    }
+    Ok((job, held.node))
 }
 
-async fn write_end(tx: &mut Tx<'_>, attempt: &Attempt, end: &AttemptEnd) -> Result<(), DbError> {
-    let now = tx.now_ms().await?;
-    let sql = "UPDATE attempt SET state = ?2, failure = ?3, model_actual = ?4, counted = ?5,
-        ended_at_ms = ?6, session_id = COALESCE(CAST(?7 AS TEXT), session_id) WHERE id = ?1";
-    tx.execute(
-        sql,
-        params![
-            attempt.id.as_str(),
-            end.state.as_str(),
-            end.failure_class.map(FailureClass::as_str),
-            end.model_actual.as_ref(),
-            end.counts_as_attempt,
-            now,
-            end.session_id.as_ref(),
-        ],
-    )
-    .await?;
+/// What to say of an attempt that is not in a state from which it goes `to`.
+async fn refused(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    to: AttemptState,
+) -> Result<AttemptError, DbError> {
+    let sql = "SELECT state FROM attempt WHERE job_id = ?1 AND fence = ?2";
+    let row = tx
+        .query_opt(sql, params![lease.job.as_str(), lease.fence.0])
+        .await?;
+    Ok(match row {
+        None => AttemptError::NotFound,
+        Some(row) => AttemptError::Illegal {
+            from: row.parse("state")?,
+            to,
+        },
+    })
+}
+
+async fn write_and_record(
+    tx: &mut Tx<'_>,
+    job: &Job,
+    node: &NodeId,
+    end: &AttemptEnd,
+) -> Result<(), DbError> {
+    let requested = write_ends(tx, &[(job, node, end)]).await?;
     let event = AttemptEnded {
-        attempt: attempt.id.clone(),
-        fence: attempt.fence,
+        attempt: AttemptId::of(&job.id, job.fence),
+        fence: job.fence,
         state: end.state,
         failure: end.failure_class,
         counted: end.counts_as_attempt,
-        model_as_requested: attempt
-            .model_requested
-            .as_ref()
-            .zip(end.model_actual.as_ref())
-            .map(|(requested, actual)| requested == actual),
+        model_as_requested: as_requested(&requested, job, end),
     };
-    record(tx, &attempt.job, &event).await
+    record(tx, &job.id, &event).await
+}
+
+/// Writes how attempts ended; the answer is the models that were asked for, by job.
+pub(crate) async fn write_ends(
+    tx: &mut Tx<'_>,
+    ends: &[(&Job, &NodeId, &AttemptEnd)],
+) -> Result<HashMap<JobId, String>, DbError> {
+    let now = tx.now_ms().await?;
+    let mut requested = HashMap::new();
+    for batch in batches(ends) {
+        let sql = format!(
+            "INSERT INTO attempt (job_id, fence, id, node, state, failure, model_actual,
+                session_id, counted, leased_at_ms, ended_at_ms) VALUES {}
+            ON CONFLICT (job_id, fence) DO UPDATE SET state = excluded.state,
+                failure = excluded.failure, model_actual = excluded.model_actual,
+                session_id = COALESCE(excluded.session_id, attempt.session_id),
+                counted = excluded.counted, ended_at_ms = excluded.ended_at_ms
+            RETURNING job_id, model_requested",
+            rows(batch.len(), 11)
+        );
+        let values: Vec<Value> = batch
+            .iter()
+            .flat_map(|(job, node, end)| end_values(job, node, end, now))
+            .collect();
+        for row in tx.query(&sql, &values).await? {
+            if let Some(model) = row.get("model_requested")? {
+                requested.insert(row.parse("job_id")?, model);
+            }
+        }
+    }
+    Ok(requested)
+}
+
+fn end_values(job: &Job, node: &NodeId, end: &AttemptEnd, now: i64) -> [Value; 11] {
+    [
+        job.id.as_str().into(),
+        job.fence.0.into(),
+        AttemptId::of(&job.id, job.fence).as_str().into(),
+        node.as_str().into(),
+        end.state.as_str().into(),
+        end.failure_class.map(FailureClass::as_str).into(),
+        end.model_actual.as_ref().into(),
+        end.session_id.as_ref().into(),
+        end.counts_as_attempt.into(),
+        job.changed_at_ms.into(),
+        now.into(),
+    ]
+}
+
+/// Whether the model that was asked for answered, where both are known.
+pub(crate) fn as_requested(
+    requested: &HashMap<JobId, String>,
+    job: &Job,
+    end: &AttemptEnd,
+) -> Option<bool> {
+    let (requested, actual) = (requested.get(&job.id)?, end.model_actual.as_ref()?);
+    Some(requested == actual)
+}
+
+/// The attempts of a job that have a row, in the order of their claims.
+pub(crate) async fn rows_of(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    limit: i64,
+) -> Result<Vec<Attempt>, DbError> {
+    let sql =
+        format!("SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE job_id = ?1 ORDER BY fence LIMIT ?2");
+    let rows = tx.query(&sql, params![job.as_str(), limit]).await?;
+    rows.iter().map(Attempt::from_row).collect()
 }
 
 fn check_text(

@@ -1,6 +1,6 @@
 //! Ending a job on a person's word.
 
-use crate::attempt::open_attempts;
+use crate::attempt::open_attempt;
 use crate::change::{Change, apply, lock};
 use crate::error::CancelError;
 use crate::event::{JobCancelled, record};
@@ -32,11 +32,11 @@ pub async fn cancel(tx: &mut Tx<'_>, job: &JobId) -> Result<Cancelled, CancelErr
     };
     let from = found.state;
     let node = found.held.as_ref().map(|held| held.node.clone());
-    let attempt = open_attempts(tx, job).await?.pop().map(|open| open.id);
+    let attempt = open_attempt(&found);
     let change = Change {
         to: JobState::Cancelled,
         failure: None,
-        run_at_ms: found.run_at_ms,
+        run_at_ms: Some(found.run_at_ms),
         losses: found.losses,
         release: Some(AttemptState::Cancelled),
     };

@@ -1,9 +1,11 @@
 //! The one place where a live job's row changes its state, gives up its lease or leaves the
 //! table.
 
-use crate::attempt::end_open_attempts;
+use crate::attempt::end_open_attempt;
+use crate::flow::order_ms;
+use crate::line::Line;
 use crate::row::{Job, job_columns, live_job_columns};
-use skep_db::{DbError, Tx, params};
+use skep_db::{DbError, Tx, Value, batches, params, placeholders, rows};
 use skep_types::{AttemptState, FailureClass, JobId, JobState};
 
 /// A change that was found legal.
@@ -11,7 +13,8 @@ use skep_types::{AttemptState, FailureClass, JobId, JobState};
 pub(crate) struct Change {
     pub(crate) to: JobState,
     pub(crate) failure: Option<FailureClass>,
-    pub(crate) run_at_ms: i64,
+    /// When it goes on by itself; `None` for at once, or for not by itself.
+    pub(crate) run_at_ms: Option<i64>,
     pub(crate) losses: i64,
     /// What becomes of an attempt that is still open when the lease goes; `None` keeps the lease.
     pub(crate) release: Option<AttemptState>,
@@ -32,64 +35,103 @@ pub(crate) async fn lock(tx: &mut Tx<'_>, job: &JobId) -> Result<Option<Job>, Db
 pub(crate) async fn apply(tx: &mut Tx<'_>, mut job: Job, change: Change) -> Result<Job, DbError> {
     let now = tx.now_ms().await?;
     if let Some(state) = change.release
-        && job.held.take().is_some()
+        && let Some(held) = job.held.take()
     {
-        skep_authority::withdraw(tx, &job.id).await?;
-        end_open_attempts(tx, &job.id, state, change.failure).await?;
+        skep_authority::withdraw(tx, &[&job.id]).await?;
+        end_open_attempt(tx, &mut job, held.node, state, change.failure).await?;
     }
     job.state = change.to;
     job.failure = change.failure;
-    job.run_at_ms = change.run_at_ms;
+    job.run_at_ms = change.run_at_ms.unwrap_or(now);
     job.losses = change.losses;
     job.changed_at_ms = now;
     if change.to.is_terminal() {
         job.ended_at_ms = Some(now);
-        move_to_history(tx, &job).await?;
+        move_to_history(tx, &[&job]).await?;
     } else {
-        let sql = "UPDATE job SET state = ?2, failure = ?3, run_at_ms = ?4, losses = ?5,
-            changed_at_ms = ?6, lease_node = ?7, lease_until_ms = ?8 WHERE id = ?1";
-        let held = job.held.as_ref();
-        tx.execute(
-            sql,
-            params![
-                job.id.as_str(),
-                job.state.as_str(),
-                job.failure.map(FailureClass::as_str),
-                job.run_at_ms,
-                job.losses,
-                now,
-                held.map(|held| held.node.as_str()),
-                held.map(|held| held.until_ms),
-            ],
-        )
-        .await?;
+        write(tx, &job, change.run_at_ms.is_some(), now).await?;
     }
     Ok(job)
 }
 
-async fn move_to_history(tx: &mut Tx<'_>, job: &Job) -> Result<(), DbError> {
-    let sql = concat!(
-        "INSERT INTO job_history (",
-        job_columns!(),
-        ", ended_at_ms)
-        SELECT number, id, kind, purpose, owner, project, tier, priority, CAST(?2 AS TEXT),
-            CAST(?3 AS BIGINT), attempts_used, attempts_max, CAST(?4 AS BIGINT), parent,
-            CAST(?5 AS TEXT), created_at_ms, CAST(?6 AS BIGINT), CAST(?6 AS BIGINT)
-        FROM job WHERE id = ?1"
-    );
-    tx.execute(
-        sql,
-        params![
-            job.id.as_str(),
-            job.state.as_str(),
-            job.run_at_ms,
-            job.losses,
-            job.failure.map(FailureClass::as_str),
-            job.changed_at_ms,
-        ],
-    )
-    .await?;
-    tx.execute("DELETE FROM job WHERE id = ?1", params![job.id.as_str()])
-        .await?;
+async fn write(tx: &mut Tx<'_>, job: &Job, timed: bool, now: i64) -> Result<(), DbError> {
+    let sql = "UPDATE job SET state = ?2, failure = ?3, run_at_ms = ?4, losses = ?5,
+        changed_at_ms = ?6, lease_node = ?7, lease_until_ms = ?8, attempt_open = ?9,
+        order_ms = ?10, line = ?11 WHERE id = ?1";
+    let held = job.held.as_ref();
+    let line = match held {
+        Some(_) => Line::None,
+        None => Line::of_state(job.state, timed, job.run_at_ms, now),
+    };
+    let values = params![
+        job.id.as_str(),
+        job.state.as_str(),
+        job.failure.map(FailureClass::as_str),
+        job.run_at_ms,
+        job.losses,
+        now,
+        held.map(|held| held.node.as_str()),
+        held.map(|held| held.until_ms),
+        job.attempt_open,
+        order_ms(job.run_at_ms, job.priority),
+        line,
+    ];
+    tx.execute(sql, values).await?;
     Ok(())
+}
+
+/// Moves ended jobs, as they are in memory, out of the table that is searched for work.
+pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<(), DbError> {
+    for batch in batches(jobs) {
+        let sql = format!(
+            concat!(
+                "INSERT INTO job_history (",
+                job_columns!(),
+                ", ended_at_ms) VALUES {}"
+            ),
+            rows(batch.len(), HISTORY_COLUMNS)
+        );
+        let values: Vec<Value> = batch.iter().flat_map(|job| history_values(job)).collect();
+        tx.execute(&sql, &values).await?;
+        let sql = format!(
+            "DELETE FROM job WHERE number IN ({})",
+            placeholders(1, batch.len())
+        );
+        let numbers: Vec<Value> = batch.iter().map(|job| job.number.into()).collect();
+        tx.execute(&sql, &numbers).await?;
+    }
+    Ok(())
+}
+
+const HISTORY_COLUMNS: usize = 25;
+
+fn history_values(job: &Job) -> [Value; HISTORY_COLUMNS] {
+    let key = job.flow.key.as_ref();
+    [
+        job.number.into(),
+        job.id.as_str().into(),
+        job.kind.as_str().into(),
+        job.purpose.as_str().into(),
+        (&job.owner).into(),
+        (&job.project).into(),
+        job.tier.as_str().into(),
+        job.priority.into(),
+        job.state.as_str().into(),
+        job.run_at_ms.into(),
+        job.attempts_used.into(),
+        job.attempts_max.into(),
+        job.losses.into(),
+        job.parent.as_ref().map(JobId::as_str).into(),
+        job.failure.map(FailureClass::as_str).into(),
+        job.created_at_ms.into(),
+        job.changed_at_ms.into(),
+        (&job.flow.queue).into(),
+        job.flow.backend.as_ref().into(),
+        key.map(|key| &key.name).into(),
+        key.map(|key| key.running_max).into(),
+        job.flow.singleton.as_ref().into(),
+        job.flow.debounce.as_ref().into(),
+        job.fence.0.into(),
+        job.ended_at_ms.into(),
+    ]
 }

@@ -1,11 +1,17 @@
 //! Giving work to free slots.
 
-use crate::event::{JobAdvanced, JobClaimed, record};
+mod pick;
+
+use crate::event::{JobClaimed, record};
+use crate::flow::FlowPolicy;
 use crate::lease::{Lease, lease_end};
-use crate::limits::CLAIM_JOBS_MAX;
+use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX, PAUSED_QUEUES_MAX};
+use crate::line::admit_due;
 use crate::row::{Held, Job, live_job_columns};
-use skep_db::{DbError, Tx, params};
-use skep_types::{AttemptId, AttemptState, Fence, JobState, NodeId};
+use pick::{Lane, Taken, Waiting};
+use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
+use skep_types::{AttemptId, Fence, JobId, JobState, NodeId};
+use std::sync::Arc;
 
 /// What a node has to offer.
 #[derive(Debug, Clone)]
@@ -16,8 +22,8 @@ pub struct ClaimRequest {
     pub slots: i64,
     /// How long each lease lasts without a heartbeat, in milliseconds.
     pub lease_ms: i64,
-    /// Fresh ids for the attempts, one for each slot; no more jobs are claimed than there are.
-    pub attempt_ids: Vec<AttemptId>,
+    /// The limits that hold, the same on every node.
+    pub policy: Arc<FlowPolicy>,
 }
 
 /// One claimed job.
@@ -29,7 +35,7 @@ pub struct Claim {
     pub fence: Fence,
     /// The attempt, if the claim starts a worker.
     pub attempt: Option<AttemptId>,
-    /// The state it was found in; a backoff that is over counts as queued.
+    /// The state it was found in; a wait that is over counts as queued.
     pub found: JobState,
 }
 
@@ -43,116 +49,222 @@ impl Claim {
     }
 }
 
-/// Claims the jobs that come first: the highest priority, then the longest due, then the lowest
-/// number.
+/// Claims the jobs that come first in their lanes, and of several lanes those whose project has
+/// the least of its share; within that by their place in the line (see [`crate::flow`]).
 ///
 /// A queued job or one up for rework becomes `running` with an attempt of its own; one that was
 /// left in `verifying` or `landing` keeps its state and gets a lease only.
 pub async fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
-    let ids = i64::try_from(request.attempt_ids.len()).unwrap_or(i64::MAX);
-    let limit = request.slots.min(ids).clamp(0, CLAIM_JOBS_MAX);
+    let limit = request.slots.clamp(0, CLAIM_JOBS_MAX);
     if limit == 0 {
         return Ok(Vec::new());
     }
+    admit_due(tx).await?;
+    let rows = match sole_lane(tx, &request.policy).await? {
+        Sole::Empty => return Ok(Vec::new()),
+        Sole::Free(lane) => tx.query(CLAIMABLE, params![lane, limit]).await?,
+        Sole::Weighed => weigh(tx, &request.policy, limit).await?,
+    };
+    let jobs = rows.iter().map(Job::from_row).collect::<Result<_, _>>()?;
+    take(tx, jobs, request).await
+}
+
+/// Finds what comes first in a lane: `?1` is the lane, `?2` how many. A test looks at its plan.
+pub const CLAIMABLE: &str = concat!(
+    "SELECT ",
+    live_job_columns!(),
+    " FROM job WHERE line = 1 AND lane = ?1 ORDER BY order_ms, number LIMIT ?2 /*skip locked*/"
+);
+
+/// Finds the first lane after `?1`. A test looks at its plan.
+pub const NEXT_LANE: &str = "SELECT lane, queue, project, backend, flow_key FROM job
+    WHERE line = 1 AND lane > ?1 ORDER BY lane LIMIT 1";
+
+/// What is in the line.
+enum Sole {
+    Empty,
+    /// One lane that no limit concerns.
+    Free(String),
+    /// Several lanes, or limits: to be weighed.
+    Weighed,
+}
+
+async fn sole_lane(tx: &mut Tx<'_>, policy: &FlowPolicy) -> Result<Sole, DbError> {
+    let Some(first) = tx.query_opt(NEXT_LANE, params![""]).await? else {
+        return Ok(Sole::Empty);
+    };
+    let lane: String = first.get("lane")?;
+    let (queue, project): (String, String) = (first.get("queue")?, first.get("project")?);
+    let backend: Option<String> = first.get("backend")?;
+    let free = policy.leaves_alone(&queue, &project, backend.as_deref())
+        && first.get::<Option<String>>("flow_key")?.is_none()
+        && !crate::pause::any(tx).await?
+        && tx.query_opt(NEXT_LANE, params![&lane]).await?.is_none();
+    Ok(if free {
+        Sole::Free(lane)
+    } else {
+        Sole::Weighed
+    })
+}
+
+/// Chooses among lanes, with the gate held: no other claim weighs at the same time, so what runs
+/// is counted exactly.
+async fn weigh(tx: &mut Tx<'_>, policy: &FlowPolicy, limit: i64) -> Result<Vec<Row>, DbError> {
+    let gate = "SELECT after_lane FROM queue_gate WHERE one = 1 /*lock*/";
+    let after: String = tx.query_one(gate, &[]).await?.get("after_lane")?;
+    let lanes = lanes(tx, &after, limit).await?;
+    let mut taken = Taken::default();
+    for row in tx.query(RUNNING, &[]).await? {
+        let (queue, project): (String, String) = (row.get("queue")?, row.get("project")?);
+        let backend: Option<String> = row.get("backend")?;
+        let key: Option<String> = row.get("flow_key")?;
+        let lane = (&*queue, &*project, backend.as_deref(), key.as_deref());
+        taken.add(lane, row.get("running")?);
+    }
+    let paused = crate::pause::paused(tx, PAUSED_QUEUES_MAX).await?;
     let now = tx.now_ms().await?;
-    let rows = tx.query(CLAIMABLE, params![now, limit]).await?;
-    let mut claims = Vec::with_capacity(rows.len());
-    for (row, attempt) in rows.iter().zip(&request.attempt_ids) {
-        claims.push(claim_one(tx, Job::from_row(row)?, request, attempt).await?);
+    let mut rates = crate::rate::Rates::read(tx, policy, now).await?;
+    let picked = pick::pick(&lanes, policy, &paused, taken, &mut rates, limit);
+    rates.write(tx).await?;
+    rows_of(tx, &picked).await
+}
+
+const RUNNING: &str = "SELECT queue, project, backend, flow_key, COUNT(*) AS running FROM job
+    WHERE lease_node IS NOT NULL GROUP BY queue, project, backend, flow_key";
+
+/// Lanes from after `after` on and around, each with the first `limit` of its line. When there
+/// are more than one claim looks at, the gate keeps where the next one begins.
+async fn lanes(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Lane>, DbError> {
+    let mut lanes: Vec<Lane> = Vec::new();
+    let (mut at, mut around) = (after.to_owned(), after.is_empty());
+    while lanes.len() < CLAIM_LANES_MAX {
+        let next = tx.query_opt(NEXT_LANE, params![&at]).await?;
+        let Some(next) = next else {
+            if std::mem::replace(&mut around, true) {
+                break;
+            }
+            at = String::new();
+            continue;
+        };
+        at = next.get("lane")?;
+        if around && !after.is_empty() && *at > *after {
+            break;
+        }
+        lanes.push(lane(tx, &at, limit).await?);
+    }
+    let end = if lanes.len() == CLAIM_LANES_MAX {
+        &*at
+    } else {
+        ""
+    };
+    if end != after {
+        let sql = "UPDATE queue_gate SET after_lane = ?1 WHERE one = 1";
+        tx.execute(sql, params![end]).await?;
+    }
+    Ok(lanes)
+}
+
+async fn lane(tx: &mut Tx<'_>, lane: &str, limit: i64) -> Result<Lane, DbError> {
+    let sql = "SELECT number, order_ms, queue, project, backend, flow_key, flow_key_max FROM job
+        WHERE line = 1 AND lane = ?1 ORDER BY order_ms, number LIMIT ?2";
+    let rows = tx.query(sql, params![lane, limit]).await?;
+    let first = rows.first().ok_or_else(|| DbError::Column {
+        column: "lane".to_owned(),
+        found: "no row",
+    })?;
+    let waiting = |row: &Row| {
+        Ok::<_, DbError>(Waiting {
+            number: row.get("number")?,
+            order_ms: row.get("order_ms")?,
+        })
+    };
+    Ok(Lane {
+        queue: first.get("queue")?,
+        project: first.get("project")?,
+        backend: first.get("backend")?,
+        key: first.get("flow_key")?,
+        key_max: first.get("flow_key_max")?,
+        line: rows.iter().map(waiting).collect::<Result<_, _>>()?,
+    })
+}
+
+async fn rows_of(tx: &mut Tx<'_>, numbers: &[i64]) -> Result<Vec<Row>, DbError> {
+    let mut rows = Vec::with_capacity(numbers.len());
+    for batch in batches(numbers) {
+        let sql = format!(
+            concat!(
+                "SELECT ",
+                live_job_columns!(),
+                " FROM job WHERE line = 1 AND number IN ({}) ORDER BY number /*skip locked*/"
+            ),
+            placeholders(1, batch.len())
+        );
+        let values: Vec<Value> = batch.iter().map(|number| (*number).into()).collect();
+        rows.extend(tx.query(&sql, &values).await?);
+    }
+    Ok(rows)
+}
+
+/// Gives locked jobs to the node.
+async fn take(
+    tx: &mut Tx<'_>,
+    jobs: Vec<Job>,
+    request: &ClaimRequest,
+) -> Result<Vec<Claim>, DbError> {
+    let now = tx.now_ms().await?;
+    let held = Held {
+        node: request.node.clone(),
+        until_ms: lease_end(now, request.lease_ms),
+    };
+    let claims: Vec<Claim> = jobs
+        .into_iter()
+        .map(|job| claimed(job, &held, now))
+        .collect();
+    for batch in batches(&claims) {
+        let sql = format!(
+            "UPDATE job SET fence = fence + 1, line = 0, lease_node = ?1, lease_until_ms = ?2,
+                changed_at_ms = ?3,
+                attempt_open = CASE WHEN state IN ('queued', 'rework') THEN 1 ELSE 0 END,
+                state = CASE WHEN state IN ('queued', 'rework') THEN 'running' ELSE state END
+            WHERE number IN ({})",
+            placeholders(4, batch.len())
+        );
+        let mut values = params![held.node.as_str(), held.until_ms, now].to_vec();
+        values.extend(batch.iter().map(|claim| Value::from(claim.job.number)));
+        tx.execute(&sql, &values).await?;
+    }
+    let fences: Vec<(&JobId, Fence)> = claims
+        .iter()
+        .map(|claim| (&claim.job.id, claim.fence))
+        .collect();
+    skep_authority::grant(tx, &fences, held.node.as_str()).await?;
+    for claim in &claims {
+        let event = JobClaimed {
+            fence: claim.fence,
+            node: held.node.clone(),
+            from: claim.found,
+            to: claim.job.state,
+            attempt: claim.attempt.clone(),
+        };
+        record(tx, &claim.job.id, &event).await?;
     }
     Ok(claims)
 }
 
-/// Finds what comes first: `?1` is the time, `?2` how many. Its conditions are those of the index
-/// `job_claimable`, word for word, so that it is used; a test looks at its plan.
-pub const CLAIMABLE: &str = concat!(
-    "SELECT ",
-    live_job_columns!(),
-    " FROM job WHERE lease_node IS NULL
-    AND state IN ('queued', 'rework', 'backoff', 'verifying', 'landing')
-    AND run_at_ms <= ?1 ORDER BY priority DESC, run_at_ms, number LIMIT ?2 /*skip locked*/"
-);
-
-async fn claim_one(
-    tx: &mut Tx<'_>,
-    mut job: Job,
-    request: &ClaimRequest,
-    attempt: &AttemptId,
-) -> Result<Claim, DbError> {
-    let now = tx.now_ms().await?;
-    if job.state == JobState::Backoff {
-        let event = JobAdvanced {
-            from: JobState::Backoff,
-            to: JobState::Queued,
-            failure: job.failure,
-            run_at_ms: job.run_at_ms,
-            fence: None,
-            lease_kept: false,
-        };
-        record(tx, &job.id, &event).await?;
-        job.state = JobState::Queued;
-    }
+/// The job as the statement in [`take`] leaves it.
+fn claimed(mut job: Job, held: &Held, now: i64) -> Claim {
     let found = job.state;
-    let fence = skep_authority::raise(tx, &job.id, request.node.as_str()).await?;
-    let starts_attempt = found.claim_starts_attempt();
-    if starts_attempt {
+    job.fence = Fence(job.fence.0 + 1);
+    job.attempt_open = found.claim_starts_attempt();
+    if job.attempt_open {
         job.state = JobState::Running;
     }
-    let until_ms = lease_end(now, request.lease_ms);
-    let sql = "UPDATE job SET state = ?2, lease_node = ?3, lease_until_ms = ?4, changed_at_ms = ?5
-        WHERE id = ?1";
-    let node = request.node.as_str();
-    tx.execute(
-        sql,
-        params![job.id.as_str(), job.state.as_str(), node, until_ms, now],
-    )
-    .await?;
-    if starts_attempt {
-        let sql = "INSERT INTO attempt (id, job_id, fence, node, state, counted, leased_at_ms)
-            VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6)";
-        let state = AttemptState::Leased.as_str();
-        tx.execute(
-            sql,
-            params![attempt.as_str(), job.id.as_str(), fence.0, node, state, now],
-        )
-        .await?;
-    }
-    let attempt = starts_attempt.then(|| attempt.clone());
-    let event = JobClaimed {
-        fence,
-        node: request.node.clone(),
-        from: found,
-        to: job.state,
-        attempt: attempt.clone(),
-    };
-    record(tx, &job.id, &event).await?;
     job.changed_at_ms = now;
-    job.held = Some(Held {
-        node: request.node.clone(),
-        until_ms,
-    });
-    Ok(Claim {
-        job,
-        fence,
-        attempt,
+    job.held = Some(held.clone());
+    Claim {
+        fence: job.fence,
+        attempt: job.attempt_open.then(|| AttemptId::of(&job.id, job.fence)),
         found,
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_statement_names_every_claimable_state() {
-        let named: Vec<_> = JobState::ALL
-            .iter()
-            .filter(|state| CLAIMABLE.contains(&format!("'{state}'")))
-            .collect();
-        let claimable: Vec<_> = JobState::ALL
-            .iter()
-            .filter(|state| state.is_claimable() || **state == JobState::Backoff)
-            .collect();
-        assert_eq!(named, claimable);
+        job,
     }
 }

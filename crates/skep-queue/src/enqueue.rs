@@ -1,10 +1,13 @@
 //! Asking for a job, once.
 
 use crate::error::EnqueueError;
-use crate::event::{JobQueued, record};
-use crate::limits::{ATTEMPTS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX};
-use skep_db::{Tx, params};
+use crate::event::{JobPutOff, JobQueued, record};
+use crate::flow::{self, Debounce, Flow};
+use crate::limits::{ATTEMPTS_MAX, BATCH_JOBS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX};
+use crate::line::Line;
+use skep_db::{DbError, Row, Tx, Value, batches, params, rows};
 use skep_types::{JobId, JobKind, JobState, Purpose, Tier};
+use std::collections::HashMap;
 
 /// A job to be enqueued.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +24,8 @@ pub struct NewJob {
     pub project: String,
     /// What its data is.
     pub tier: Tier,
-    /// The greater number goes first.
+    /// The greater number goes first: a point is worth
+    /// [`AGEING_MS_PER_POINT`](crate::limits::AGEING_MS_PER_POINT) of waiting.
     pub priority: i64,
     /// Not claimed before this time, in milliseconds since 1970; `None` for at once.
     pub run_at_ms: Option<i64>,
@@ -33,6 +37,8 @@ pub struct NewJob {
     pub idempotency_key: Option<String>,
     /// A digest of the whole request: one key stands for one request.
     pub idempotency_digest: Vec<u8>,
+    /// How it takes its turn.
+    pub flow: Flow,
 }
 
 /// What became of a request for a job.
@@ -48,7 +54,8 @@ pub struct Enqueued {
     pub created: bool,
 }
 
-/// Enqueues a job, or finds the one that an earlier request with the same key made.
+/// Enqueues a job, or finds the one that an earlier request with the same key made, that is the
+/// only one of its name, or that was put off by this request.
 pub async fn enqueue(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueError> {
     validate(new)?;
     if let Some(key) = &new.idempotency_key
@@ -56,40 +63,130 @@ pub async fn enqueue(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueE
     {
         return Ok(earlier);
     }
+    if new.flow.singleton.is_some() || new.flow.debounce.is_some() {
+        let answer = enqueue_only_one(tx, new).await?;
+        if !answer.created && new.idempotency_key.is_some() {
+            let sql = "UPDATE job_key SET job_id = ?3 WHERE owner = ?1 AND idempotency_key = ?2";
+            let key = new.idempotency_key.as_ref();
+            tx.execute(sql, params![&new.owner, key, answer.id.as_str()])
+                .await?;
+        }
+        return Ok(answer);
+    }
+    let mut made = insert(tx, &[new]).await?;
+    made.pop().ok_or_else(|| no_number().into())
+}
+
+/// Enqueues up to [`BATCH_JOBS_MAX`] jobs as [`enqueue`] would one after the other, with a few
+/// statements for all that have no key and no name of their own. Answers in the same order; if
+/// one is refused, none is made.
+pub async fn enqueue_all(tx: &mut Tx<'_>, new: &[NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
+    if new.len() > BATCH_JOBS_MAX {
+        let (field, reason) = ("jobs", "must not be more than 1000 at a time");
+        return Err(EnqueueError::Invalid { field, reason });
+    }
+    let is_plain = |job: &&NewJob| {
+        job.idempotency_key.is_none() && job.flow.singleton.is_none() && job.flow.debounce.is_none()
+    };
+    let plain: Vec<&NewJob> = new.iter().filter(is_plain).collect();
+    for job in &plain {
+        validate(job)?;
+    }
+    let mut made = insert(tx, &plain).await?.into_iter();
+    let mut answers = Vec::with_capacity(new.len());
+    for job in new {
+        let answer = if is_plain(&job) {
+            made.next().ok_or_else(no_number)?
+        } else {
+            enqueue(tx, job).await?
+        };
+        answers.push(answer);
+    }
+    Ok(answers)
+}
+
+/// Writes jobs that are known to be new, with their events.
+async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbError> {
     let now = tx.now_ms().await?;
-    let run_at_ms = new.run_at_ms.unwrap_or(now);
-    let sql = "INSERT INTO job (id, kind, purpose, owner, project, tier, priority, state,
-            run_at_ms, attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, 0, ?10, 0, ?11, ?12, ?12)
-        RETURNING number";
-    let state = JobState::Queued;
-    let row = tx
-        .query_one(
-            sql,
-            params![
-                new.id.as_str(),
-                new.kind.as_str(),
-                new.purpose.as_str(),
-                &new.owner,
-                &new.project,
-                new.tier.as_str(),
-                new.priority,
-                state.as_str(),
-                run_at_ms,
-                new.attempts_max,
-                new.parent.as_ref().map(JobId::as_str),
-                now,
-            ],
-        )
-        .await?;
-    let number = row.get("number")?;
+    let mut made = Vec::with_capacity(new.len());
+    for batch in batches(new) {
+        let sql = format!(
+            "{INSERT} {} RETURNING id, number",
+            rows(batch.len(), INSERT_COLUMNS)
+        );
+        let values: Vec<Value> = batch.iter().flat_map(|job| values(job, now)).collect();
+        let numbers = numbers(&tx.query(&sql, &values).await?)?;
+        for job in batch {
+            let number = *numbers.get(job.id.as_str()).ok_or_else(no_number)?;
+            made.push(queued(tx, job, number, now).await?);
+        }
+    }
+    Ok(made)
+}
+
+/// An engine answers the rows of one statement in any order.
+fn numbers(answer: &[Row]) -> Result<HashMap<String, i64>, DbError> {
+    answer
+        .iter()
+        .map(|row| Ok((row.get("id")?, row.get("number")?)))
+        .collect()
+}
+
+const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, priority, state,
+    run_at_ms, attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue,
+    backend, flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
+    VALUES";
+const INSERT_COLUMNS: usize = 26;
+
+fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {
+    let run_at_ms = run_at_ms(job, now);
+    let flow = &job.flow;
+    [
+        job.id.as_str().into(),
+        job.kind.as_str().into(),
+        job.purpose.as_str().into(),
+        (&job.owner).into(),
+        (&job.project).into(),
+        job.tier.as_str().into(),
+        job.priority.into(),
+        JobState::Queued.as_str().into(),
+        run_at_ms.into(),
+        0.into(),
+        job.attempts_max.into(),
+        0.into(),
+        job.parent.as_ref().map(JobId::as_str).into(),
+        now.into(),
+        now.into(),
+        (&flow.queue).into(),
+        flow.backend.as_ref().into(),
+        flow.key.as_ref().map(|key| &key.name).into(),
+        flow.key.as_ref().map(|key| key.running_max).into(),
+        flow.singleton.as_ref().into(),
+        flow.debounce.as_ref().map(|debounce| &debounce.name).into(),
+        0.into(),
+        0.into(),
+        flow::lane(flow, &job.project).into(),
+        flow::order_ms(run_at_ms, job.priority).into(),
+        Line::of_due(run_at_ms, now).into(),
+    ]
+}
+
+fn run_at_ms(job: &NewJob, now: i64) -> i64 {
+    let asked = job.run_at_ms.unwrap_or(now);
+    match &job.flow.debounce {
+        Some(debounce) => asked.max(now.saturating_add(debounce.quiet_ms)),
+        None => asked,
+    }
+}
+
+async fn queued(tx: &mut Tx<'_>, new: &NewJob, number: i64, now: i64) -> Result<Enqueued, DbError> {
     let event = JobQueued {
         number,
         kind: new.kind,
         purpose: new.purpose,
         tier: new.tier,
         priority: new.priority,
-        run_at_ms,
+        run_at_ms: run_at_ms(new, now),
         attempts_max: new.attempts_max,
         parent: new.parent.clone(),
     };
@@ -97,9 +194,81 @@ pub async fn enqueue(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueE
     Ok(Enqueued {
         id: new.id.clone(),
         number,
-        state,
+        state: JobState::Queued,
         created: true,
     })
+}
+
+fn no_number() -> DbError {
+    DbError::Column {
+        column: "number".to_owned(),
+        found: "no row",
+    }
+}
+
+/// Makes the job, or finds the one of its name that has not ended. Of two requests at once, the
+/// second waits at the name's index for the first to commit.
+async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueError> {
+    let now = tx.now_ms().await?;
+    let sql = format!(
+        "{INSERT} {} ON CONFLICT DO NOTHING RETURNING id, number",
+        rows(1, INSERT_COLUMNS)
+    );
+    let (column, name) = match (&new.flow.singleton, &new.flow.debounce) {
+        (Some(name), _) => ("singleton", name),
+        (None, Some(debounce)) => ("debounce", &debounce.name),
+        (None, None) => return Err(no_number().into()),
+    };
+    let find = format!(
+        "SELECT id, number, state, created_at_ms, priority, line FROM job
+        WHERE owner = ?1 AND {column} = ?2 {} /*lock*/",
+        if column == "debounce" {
+            "AND fence = 0"
+        } else {
+            ""
+        }
+    );
+    // The one that was in the way may end or start between the two statements, once or twice.
+    for _ in 0..3 {
+        if let Some(row) = tx.query_opt(&sql, &values(new, now)).await? {
+            return Ok(queued(tx, new, row.get("number")?, now).await?);
+        }
+        let Some(row) = tx.query_opt(&find, params![&new.owner, name]).await? else {
+            continue;
+        };
+        if let Some(debounce) = &new.flow.debounce {
+            put_off(tx, &row, debounce, now).await?;
+        }
+        return Ok(Enqueued {
+            id: row.parse("id")?,
+            number: row.get("number")?,
+            state: row.parse("state")?,
+            created: false,
+        });
+    }
+    Err(EnqueueError::Db(DbError::Conflict {
+        operation: "enqueue",
+        tries: 3,
+    }))
+}
+
+/// Moves the start of a debounced job away from `now`, but not beyond its longest wait.
+async fn put_off(tx: &mut Tx<'_>, row: &Row, debounce: &Debounce, now: i64) -> Result<(), DbError> {
+    let id: JobId = row.parse("id")?;
+    let latest = row
+        .get::<i64>("created_at_ms")?
+        .saturating_add(debounce.wait_max_ms);
+    let run_at_ms = now.saturating_add(debounce.quiet_ms).min(latest).max(now);
+    if row.get::<i64>("line")? == i64::from(Line::None) {
+        return Ok(());
+    }
+    let sql = "UPDATE job SET run_at_ms = ?2, order_ms = ?3, line = ?4, changed_at_ms = ?5
+        WHERE id = ?1";
+    let order_ms = flow::order_ms(run_at_ms, row.get("priority")?);
+    let line = Line::of_due(run_at_ms, now);
+    tx.execute(sql, params![id.as_str(), run_at_ms, order_ms, line, now])
+        .await?;
+    record(tx, &id, &JobPutOff { run_at_ms }).await
 }
 
 /// Takes the key for this request, or finds the job that holds it. Of two requests at once, the
@@ -142,15 +311,18 @@ fn validate(new: &NewJob) -> Result<(), EnqueueError> {
         ("idempotency_key", new.idempotency_key.as_ref()),
     ] {
         let Some(text) = text else { continue };
-        if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains('\0') {
+        if text.is_empty() || text.len() > NAME_BYTES_MAX || text.contains(['\0', '\u{1f}']) {
             return refuse(field, "must hold 1 to 200 bytes of text");
         }
     }
     if !(1..=ATTEMPTS_MAX).contains(&new.attempts_max) {
         return refuse("attempts_max", "must be from 1 to 1000");
     }
+    if !(-PRIORITY_MAX..=PRIORITY_MAX).contains(&new.priority) {
+        return refuse("priority", "must be from -10000 to 10000");
+    }
     if new.idempotency_digest.len() > DIGEST_BYTES_MAX {
         return refuse("idempotency_digest", "must not be longer than 64 bytes");
     }
-    Ok(())
+    flow::validate(&new.flow)
 }

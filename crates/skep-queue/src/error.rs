@@ -1,7 +1,6 @@
 //! What can go wrong with a job, one type per operation.
 
 use crate::refusal::RefusalReason;
-use skep_authority::AuthorityError;
 use skep_db::DbError;
 use skep_types::{AttemptState, Fence, IllegalTransition, JobId, JobState};
 
@@ -47,6 +46,9 @@ pub enum AdvanceError {
     /// There is no such live job.
     #[error("advance the job: there is no such job")]
     NotFound,
+    /// What is said of its attempt is too long, or holds a zero byte.
+    #[error("advance the job: its attempt's model or session is too long or holds a zero byte")]
+    Invalid,
     /// The store failed.
     #[error("advance the job")]
     Db(#[from] DbError),
@@ -84,6 +86,40 @@ pub enum AttemptError {
     /// The store failed.
     #[error("change the attempt")]
     Db(#[from] DbError),
+}
+
+/// Why a queue was not paused or resumed.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PauseError {
+    /// No queue can have this name.
+    #[error("pause or resume the queue: that is no queue's name")]
+    Name,
+    /// The store failed.
+    #[error("pause or resume the queue")]
+    Db(#[from] DbError),
+}
+
+impl PauseError {
+    /// The stable code for users and scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Name => "bad_queue_name",
+            Self::Db(_) => "database_unavailable",
+        }
+    }
+
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Name => Some(
+                "a queue is named with 1 to 40 small letters, digits, `-` and `_`; \
+                 `*` stands for every queue"
+                    .into(),
+            ),
+            Self::Db(_) => None,
+        }
+    }
 }
 
 /// Why a waiting job was not woken.
@@ -137,24 +173,6 @@ pub enum RetryError {
     Db(#[from] DbError),
 }
 
-impl From<AuthorityError> for AdvanceError {
-    fn from(error: AuthorityError) -> Self {
-        match error {
-            AuthorityError::Stale { current } => Self::Stale { current },
-            AuthorityError::Db(error) => Self::Db(error),
-        }
-    }
-}
-
-impl From<AuthorityError> for AttemptError {
-    fn from(error: AuthorityError) -> Self {
-        match error {
-            AuthorityError::Stale { current } => Self::Stale { current },
-            AuthorityError::Db(error) => Self::Db(error),
-        }
-    }
-}
-
 impl EnqueueError {
     /// The stable code for users and scripts.
     pub const fn code(&self) -> &'static str {
@@ -183,6 +201,7 @@ impl AdvanceError {
             Self::Stale { .. } => "stale_fence",
             Self::Illegal(_) => "illegal_transition",
             Self::NotFound => "job_not_found",
+            Self::Invalid => "attempt_invalid",
             Self::Db(_) => "database_unavailable",
         }
     }
@@ -191,7 +210,7 @@ impl AdvanceError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Stale { .. } => Some(STALE_HINT.into()),
-            Self::Illegal(_) | Self::NotFound | Self::Db(_) => None,
+            Self::Illegal(_) | Self::NotFound | Self::Invalid | Self::Db(_) => None,
         }
     }
 
@@ -200,7 +219,7 @@ impl AdvanceError {
         match self {
             Self::Stale { .. } => Some(RefusalReason::Stale),
             Self::Illegal(_) => Some(RefusalReason::Illegal),
-            Self::NotFound | Self::Db(_) => None,
+            Self::NotFound | Self::Invalid | Self::Db(_) => None,
         }
     }
 }

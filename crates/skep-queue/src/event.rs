@@ -47,6 +47,14 @@ event! {
 }
 
 event! {
+    /// More requests came for a debounced job, and its start was put off.
+    JobPutOff, "job_put_off" {
+        /// Not claimed before this time.
+        run_at_ms: i64,
+    }
+}
+
+event! {
     /// A node took a job.
     JobClaimed, "job_claimed" {
         /// The claim's fence.
@@ -105,6 +113,42 @@ event! {
         fence: Option<Fence>,
         /// Whether the lease goes on.
         lease_kept: bool,
+    }
+}
+
+event! {
+    /// A job ended under its lease, and with it the attempt that was under way.
+    JobFinished, "job_finished" {
+        /// The state before.
+        from: JobState,
+        /// The state after; a job that gives up does not end as it was asked to.
+        to: JobState,
+        /// Why it failed.
+        failure: Option<FailureClass>,
+        /// The fence of whoever did it.
+        fence: Fence,
+        /// How the attempt ended, if one was under way.
+        attempt: Option<AttemptState>,
+        /// Whether the attempt used up one of the job's attempts.
+        counted: bool,
+        /// Whether the model that was asked for answered; absent if either is not known.
+        model_as_requested: Option<bool>,
+    }
+}
+
+event! {
+    /// A person paused a queue; the subject is the home.
+    QueuePaused, "queue_paused" {
+        /// The queue; `*` for every queue.
+        queue: String,
+    }
+}
+
+event! {
+    /// A person let a paused queue go on; the subject is the home.
+    QueueResumed, "queue_resumed" {
+        /// The queue; `*` for every queue.
+        queue: String,
     }
 }
 

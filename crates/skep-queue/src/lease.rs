@@ -1,7 +1,8 @@
 //! What a claim gives its holder, and how the holder keeps it.
 
 use crate::limits::LEASE_MS_MAX;
-use skep_db::{DbError, Tx, params};
+use crate::row::{Held, Job};
+use skep_db::{DbError, Tx, Value, batches, params, placeholders};
 use skep_types::{Fence, JobId, NodeId};
 
 /// The right to change a job: shown with every change, good as long as its fence is current.
@@ -25,20 +26,31 @@ pub async fn heartbeat(
     lease_ms: i64,
 ) -> Result<Vec<JobId>, DbError> {
     let now = tx.now_ms().await?;
-    let sql = "UPDATE job SET lease_until_ms = ?3
-        WHERE id = ?1 AND lease_node = ?2 AND lease_until_ms > ?4";
     let until = lease_end(now, lease_ms);
     let mut held = Vec::with_capacity(jobs.len());
-    for job in jobs {
-        if tx
-            .execute(sql, params![job.as_str(), node.as_str(), until, now])
-            .await?
-            == 1
-        {
-            held.push(job.clone());
+    for batch in batches(jobs) {
+        let sql = format!(
+            "UPDATE job SET lease_until_ms = ?1
+            WHERE lease_node = ?2 AND lease_until_ms > ?3 AND id IN ({}) RETURNING id",
+            placeholders(4, batch.len())
+        );
+        let mut values = params![until, node.as_str(), now].to_vec();
+        values.extend(batch.iter().map(|job| Value::from(job.as_str())));
+        for row in tx.query(&sql, &values).await? {
+            held.push(row.parse("id")?);
         }
     }
     Ok(held)
+}
+
+/// The job and its holder, if the lease is current; else the fence that somebody holds now.
+pub(crate) fn current(job: Option<Job>, lease: &Lease) -> Result<(Job, Held), Option<Fence>> {
+    let Some(job) = job else { return Err(None) };
+    match job.held.clone() {
+        Some(held) if job.fence == lease.fence => Ok((job, held)),
+        Some(_) => Err(Some(job.fence)),
+        None => Err(None),
+    }
 }
 
 /// When a lease of `lease_ms` that begins now runs out.

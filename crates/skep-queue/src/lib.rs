@@ -1,8 +1,8 @@
 //! Durable jobs: asked for once, claimed by one, ended by whoever holds the current fence.
 //!
-//! Owns `job` (live), `job_history` (ended), `job_key` and `attempt`; the view `job_all` shows
-//! both kinds of job. Every function joins the caller's transaction, appends a ledger event for
-//! every change and wakes [`TOPIC`].
+//! Owns `job` (live), `job_history` (ended), `job_key`, `attempt`, `queue_pause`, `queue_gate` and
+//! `queue_rate`; the view `job_all` shows both kinds of job. Every function joins the caller's
+//! transaction, appends a ledger event for every change and wakes [`TOPIC`].
 //!
 //! Invariants:
 //! - a job's state changes only along `JobState::to`; what was refused is recorded;
@@ -10,7 +10,12 @@
 //! - fence and lease come and go together, and the fence grows with every claim;
 //! - a job is in exactly one of the two tables, by whether its state is terminal.
 //!
-//! Locks are taken in the order job, authority, attempt. Knows nothing of agents, models or HTTP.
+//! A short job that is claimed and finished costs a row in each of these tables and no more: an
+//! attempt is written once if its worker was never started, and the authority only lives while
+//! somebody holds the job.
+//!
+//! Locks are taken in the order gate, job, authority, attempt. Knows nothing of agents, models or
+//! HTTP.
 
 mod advance;
 mod attempt;
@@ -20,8 +25,13 @@ mod claim;
 mod enqueue;
 mod error;
 pub mod event;
+mod finish;
+pub mod flow;
 mod lease;
 pub mod limits;
+mod line;
+mod pause;
+mod rate;
 mod read;
 mod reconcile;
 mod refusal;
@@ -32,15 +42,21 @@ mod wake;
 pub use advance::{Advance, advance};
 pub use attempt::{AttemptEnd, AttemptStart, attempt_ended, attempt_started};
 pub use cancel::{Cancelled, cancel};
-pub use claim::{CLAIMABLE, Claim, ClaimRequest, claim};
-pub use enqueue::{Enqueued, NewJob, enqueue};
-pub use error::{AdvanceError, AttemptError, CancelError, EnqueueError, RetryError, WakeError};
+pub use claim::{CLAIMABLE, Claim, ClaimRequest, NEXT_LANE, claim};
+pub use enqueue::{Enqueued, NewJob, enqueue, enqueue_all};
+pub use error::{
+    AdvanceError, AttemptError, CancelError, EnqueueError, PauseError, RetryError, WakeError,
+};
+pub use finish::{Finish, finish_all};
+pub use flow::{Flow, FlowPolicy};
 pub use lease::{Lease, heartbeat};
+pub use line::DUE;
+pub use pause::{EVERY_QUEUE, pause_queue, paused_queues, resume_queue};
 pub use read::{JobFilter, Page, attempts, job, job_by_number, jobs};
 pub use reconcile::{LostLease, Reconciled, reconcile};
 pub use refusal::{RefusalReason, record_refusal};
 pub use retry::retry;
-pub use row::{Attempt, Held, Job};
+pub use row::{Attempt, Held, Job, JobFlow};
 pub use wake::wake_job;
 
 use skep_db::{SchemaPart, Step, Table};
@@ -66,6 +82,18 @@ pub const SCHEMA: SchemaPart = SchemaPart {
         },
         Table {
             name: "attempt",
+            tier: "convenience",
+        },
+        Table {
+            name: "queue_pause",
+            tier: "convenience",
+        },
+        Table {
+            name: "queue_gate",
+            tier: "sensitive",
+        },
+        Table {
+            name: "queue_rate",
             tier: "convenience",
         },
     ],

@@ -21,3 +21,20 @@ pub const NAME_BYTES_MAX: usize = 200;
 pub const SESSION_BYTES_MAX: usize = 500;
 /// The largest digest of a request: SHA-512.
 pub const DIGEST_BYTES_MAX: usize = 64;
+/// The longest name of a queue; it is written to the ledger.
+pub const FLOW_NAME_BYTES_MAX: usize = 40;
+/// What one point of priority is worth: it goes as if it had waited this much longer.
+pub const AGEING_MS_PER_POINT: i64 = 60_000;
+/// The greatest priority, and the smallest below zero: a week's head start.
+pub const PRIORITY_MAX: i64 = 10_000;
+/// What each slot that a project holds costs it beside other projects that wait, at weight 1: its
+/// next job goes as if it had come this much later.
+pub const FAIR_SHARE_MS: i64 = 600_000;
+/// Lanes that one claim weighs against each other; the next claim goes on with the next ones.
+pub const CLAIM_LANES_MAX: usize = 64;
+/// Delayed jobs that one claim puts in line.
+pub const DUE_JOBS_MAX: i64 = 256;
+/// Jobs of one batch: what one transaction can do without keeping others waiting.
+pub const BATCH_JOBS_MAX: usize = 1_000;
+/// Paused queues; more have no use, there is `*`.
+pub const PAUSED_QUEUES_MAX: i64 = 1_000;

@@ -1,7 +1,8 @@
 //! Reading jobs, live and ended alike, and their attempts.
 
+use crate::attempt;
 use crate::limits::{LIST_ATTEMPTS_MAX, LIST_JOBS_MAX};
-use crate::row::{ATTEMPT_COLUMNS, Attempt, Job, job_all_columns};
+use crate::row::{Attempt, Job, job_all_columns};
 use skep_db::{DbError, Tx, Value, params};
 use skep_types::{JobId, JobState};
 
@@ -62,12 +63,16 @@ pub async fn jobs(
 
 /// The attempts of a job, in the order of their claims.
 pub async fn attempts(tx: &mut Tx<'_>, job: &JobId) -> Result<Vec<Attempt>, DbError> {
-    let sql =
-        format!("SELECT {ATTEMPT_COLUMNS} FROM attempt WHERE job_id = ?1 ORDER BY fence LIMIT ?2");
-    let rows = tx
-        .query(&sql, params![job.as_str(), LIST_ATTEMPTS_MAX])
-        .await?;
-    rows.iter().map(Attempt::from_row).collect()
+    let mut attempts = attempt::rows_of(tx, job, LIST_ATTEMPTS_MAX).await?;
+    // One that was claimed and not yet started has no row: the job's row tells of it.
+    if let Some(job) = self::job(tx, job).await?
+        && job.attempt_open
+        && attempts.last().is_none_or(|last| last.fence < job.fence)
+        && let Some(held) = job.held.clone()
+    {
+        attempts.push(Attempt::leased(&job, held.node));
+    }
+    Ok(attempts)
 }
 
 /// One row more than asked for is read: it tells whether there is a next piece.

@@ -1,6 +1,6 @@
 //! Taking back what dead engines held.
 
-use crate::attempt::open_attempts;
+use crate::attempt::open_attempt;
 use crate::change::{Change, apply};
 use crate::event::{LeaseLost, record};
 use crate::limits::{LOSSES_MAX, RECONCILE_JOBS_MAX};
@@ -71,11 +71,11 @@ async fn take_back(tx: &mut Tx<'_>, job: Job, node: NodeId) -> Result<LostLease,
     } else {
         from
     };
-    let attempt = open_attempts(tx, &job.id).await?.pop().map(|open| open.id);
+    let attempt = open_attempt(&job);
     let change = Change {
         to,
         failure: Some(FailureClass::LeaseLost),
-        run_at_ms: tx.now_ms().await?,
+        run_at_ms: None,
         losses,
         release: Some(AttemptState::Lost),
     };

@@ -2,9 +2,11 @@
 
 use crate::error::RetryError;
 use crate::event::{JobRetried, record};
+use crate::flow::{Flow, lane, order_ms};
+use crate::line::Line;
 use crate::read;
 use crate::row::{Job, job_columns};
-use skep_db::{DbError, Tx, params};
+use skep_db::{Tx, params};
 use skep_types::{JobId, JobState};
 
 /// Queues an ended job again, under its id and number, with its attempts kept.
@@ -28,20 +30,38 @@ pub async fn retry(tx: &mut Tx<'_>, job: &JobId, extra_attempts: i64) -> Result<
     read::job(tx, job).await?.ok_or(RetryError::NotFound)
 }
 
-async fn move_back(tx: &mut Tx<'_>, job: &JobId, attempts_max: i64) -> Result<(), DbError> {
+async fn move_back(tx: &mut Tx<'_>, job: &JobId, attempts_max: i64) -> Result<(), RetryError> {
     let now = tx.now_ms().await?;
+    let Some(ended) = read::job(tx, job).await? else {
+        return Err(RetryError::NotFound);
+    };
+    let flow = Flow {
+        queue: ended.flow.queue,
+        backend: ended.flow.backend,
+        key: ended.flow.key,
+        ..Flow::default()
+    };
+    // The name under which it was the only one may be another's by now; it does without.
     let sql = concat!(
         "INSERT INTO job (",
         job_columns!(),
-        ")
+        ", attempt_open, lane, order_ms, line)
         SELECT number, id, kind, purpose, owner, project, tier, priority, CAST(?2 AS TEXT),
             CAST(?3 AS BIGINT), attempts_used, CAST(?4 AS BIGINT), 0, parent, NULL,
-            created_at_ms, CAST(?3 AS BIGINT)
+            created_at_ms, CAST(?3 AS BIGINT), queue, backend, flow_key, flow_key_max, NULL, NULL,
+            fence, 0, CAST(?5 AS TEXT), CAST(?6 AS BIGINT), CAST(?7 AS BIGINT)
         FROM job_history WHERE id = ?1"
     );
-    let state = JobState::Queued.as_str();
-    tx.execute(sql, params![job.as_str(), state, now, attempts_max])
-        .await?;
+    let values = params![
+        job.as_str(),
+        JobState::Queued.as_str(),
+        now,
+        attempts_max,
+        lane(&flow, &ended.project),
+        order_ms(now, ended.priority),
+        Line::Ready,
+    ];
+    tx.execute(sql, values).await?;
     let sql = "DELETE FROM job_history WHERE id = ?1";
     tx.execute(sql, params![job.as_str()]).await?;
     Ok(())

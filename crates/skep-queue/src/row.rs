@@ -1,5 +1,6 @@
 //! A job and an attempt as their rows hold them.
 
+use crate::flow::FlowKey;
 use skep_db::{DbError, Row};
 use skep_types::{
     AttemptId, AttemptState, FailureClass, Fence, JobId, JobKind, JobState, NodeId, Purpose, Tier,
@@ -38,6 +39,12 @@ pub struct Job {
     pub parent: Option<JobId>,
     /// Why it last failed or waits.
     pub failure: Option<FailureClass>,
+    /// How it takes its turn.
+    pub flow: JobFlow,
+    /// The last fence given out; 0 before the first claim.
+    pub fence: Fence,
+    /// Whether the worker of that fence has not ended.
+    pub attempt_open: bool,
     /// When it was asked for.
     pub created_at_ms: i64,
     /// When its state last changed.
@@ -46,6 +53,21 @@ pub struct Job {
     pub ended_at_ms: Option<i64>,
     /// Who works on it.
     pub held: Option<Held>,
+}
+
+/// What a job keeps of its [`Flow`](crate::Flow).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobFlow {
+    /// The queue it stands in.
+    pub queue: String,
+    /// What works on it.
+    pub backend: Option<String>,
+    /// The limit that it brought along.
+    pub key: Option<FlowKey>,
+    /// The name under which it is the only one.
+    pub singleton: Option<String>,
+    /// The name under which requests in quick succession became this job.
+    pub debounce: Option<String>,
 }
 
 /// Who holds the lease of a job, and until when.
@@ -94,7 +116,8 @@ pub struct Attempt {
 macro_rules! job_columns {
     () => {
         "number, id, kind, purpose, owner, project, tier, priority, state, run_at_ms, \
-         attempts_used, attempts_max, losses, parent, failure, created_at_ms, changed_at_ms"
+         attempts_used, attempts_max, losses, parent, failure, created_at_ms, changed_at_ms, \
+         queue, backend, flow_key, flow_key_max, singleton, debounce, fence"
     };
 }
 
@@ -103,7 +126,7 @@ macro_rules! job_all_columns {
     () => {
         concat!(
             crate::row::job_columns!(),
-            ", lease_node, lease_until_ms, ended_at_ms"
+            ", lease_node, lease_until_ms, attempt_open, ended_at_ms"
         )
     };
 }
@@ -113,7 +136,7 @@ macro_rules! live_job_columns {
     () => {
         concat!(
             crate::row::job_columns!(),
-            ", lease_node, lease_until_ms, CAST(NULL AS BIGINT) AS ended_at_ms"
+            ", lease_node, lease_until_ms, attempt_open, CAST(NULL AS BIGINT) AS ended_at_ms"
         )
     };
 }
@@ -140,6 +163,9 @@ impl Job {
             losses: row.get("losses")?,
             parent: row.parse_opt("parent")?,
             failure: row.parse_opt("failure")?,
+            flow: JobFlow::from_row(row)?,
+            fence: Fence(row.get("fence")?),
+            attempt_open: row.get("attempt_open")?,
             created_at_ms: row.get("created_at_ms")?,
             changed_at_ms: row.get("changed_at_ms")?,
             ended_at_ms: row.get("ended_at_ms")?,
@@ -147,6 +173,44 @@ impl Job {
                 .zip(until_ms)
                 .map(|(node, until_ms)| Held { node, until_ms }),
         })
+    }
+}
+
+impl JobFlow {
+    fn from_row(row: &Row) -> Result<Self, DbError> {
+        let (key, max): (Option<String>, Option<i64>) =
+            (row.get("flow_key")?, row.get("flow_key_max")?);
+        Ok(Self {
+            queue: row.get("queue")?,
+            backend: row.get("backend")?,
+            key: key
+                .zip(max)
+                .map(|(name, running_max)| FlowKey { name, running_max }),
+            singleton: row.get("singleton")?,
+            debounce: row.get("debounce")?,
+        })
+    }
+}
+
+impl Attempt {
+    /// The attempt of a claim whose worker has not been started: it has no row yet.
+    pub(crate) fn leased(job: &Job, node: NodeId) -> Self {
+        Self {
+            id: AttemptId::of(&job.id, job.fence),
+            job: job.id.clone(),
+            fence: job.fence,
+            node,
+            state: AttemptState::Leased,
+            harness: None,
+            model_requested: None,
+            model_actual: None,
+            session_id: None,
+            failure: None,
+            counted: false,
+            leased_at_ms: job.changed_at_ms,
+            started_at_ms: None,
+            ended_at_ms: None,
+        }
     }
 }
 

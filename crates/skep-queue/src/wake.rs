@@ -24,7 +24,7 @@ pub async fn wake_job(
     let change = Change {
         to,
         failure: None,
-        run_at_ms: now,
+        run_at_ms: None,
         losses: found.losses,
         release: Some(AttemptState::Failed),
     };

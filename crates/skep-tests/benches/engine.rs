@@ -1,6 +1,6 @@
 //! What the queue does in a second: no-op jobs through `skep-queue`'s own API, every step
-//! acknowledged after its durable commit, the ledger on (four events a job: queued, claimed,
-//! attempt ended, done). Prints one JSON document of rows; `cargo xtask bench engine` reads it.
+//! acknowledged after its durable commit, the ledger on (three events a job: queued, claimed,
+//! finished). Prints one JSON document of rows; `cargo xtask bench engine` reads it.
 //!
 //! Usage: `engine [--seconds N] [--engine sqlite|postgres]`.
 #![expect(
@@ -10,10 +10,10 @@
 
 use skep_db::{Db, Tx, params};
 use skep_ledger::{LedgerKey, SealerService, sealer};
-use skep_queue::{Advance, AttemptEnd, ClaimRequest, NewJob};
+use skep_queue::{AttemptEnd, Claim, ClaimRequest, Finish, Flow, NewJob};
 use skep_stdx::{OsEntropy, Stopwatch, SystemClock};
 use skep_testkit::{Backend, TestStore};
-use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
+use skep_types::{AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -146,59 +146,43 @@ async fn lifecycles_per_second(
 async fn lifecycle(db: &Db, node: &NodeId, claim: i32) -> anyhow::Result<u64> {
     let jobs: Vec<NewJob> = (0..claim).map(|_| new_job()).collect();
     db.write("enqueue", async move |tx: &mut Tx<'_>| {
-        for job in &jobs {
-            skep_queue::enqueue(tx, job).await?;
-        }
-        Ok::<_, skep_queue::EnqueueError>(())
+        skep_queue::enqueue_all(tx, &jobs).await
     })
     .await?;
-    let attempt_ids = (0..claim)
-        .map(|_| AttemptId::new(&SystemClock, &OsEntropy))
-        .collect();
     let request = ClaimRequest {
         node: node.clone(),
         slots: claim.into(),
         lease_ms: 60_000,
-        attempt_ids,
+        policy: Arc::default(),
     };
     let claims = db
         .write("claim", async move |tx: &mut Tx<'_>| {
             skep_queue::claim(tx, &request).await
         })
         .await?;
-    let count = claims.len() as u64;
-    db.write("finish", async move |tx: &mut Tx<'_>| {
-        for claim in &claims {
-            let lease = claim.lease();
-            if let Some(attempt) = &claim.attempt {
-                let end = AttemptEnd {
-                    state: AttemptState::Succeeded,
-                    failure_class: None,
-                    model_actual: None,
-                    session_id: None,
-                    counts_as_attempt: true,
-                };
-                skep_queue::attempt_ended(tx, &lease, attempt, &end)
-                    .await
-                    .map_err(wrap)?;
-            }
-            let how = Advance {
-                keep_lease: false,
-                failure: None,
-                run_at_ms: None,
-            };
-            skep_queue::advance(tx, &lease, JobState::Done, how)
-                .await
-                .map_err(wrap)?;
-        }
-        Ok::<_, skep_db::DbError>(())
-    })
-    .await?;
-    Ok(count)
+    let finishes: Vec<Finish> = claims.iter().map(finish).collect();
+    let ended = db
+        .write("finish", async move |tx: &mut Tx<'_>| {
+            skep_queue::finish_all(tx, &finishes).await
+        })
+        .await?;
+    let ended: Vec<_> = ended.into_iter().collect::<Result<_, _>>()?;
+    Ok(ended.len() as u64)
 }
 
-fn wrap(error: impl std::error::Error + Send + Sync + 'static) -> skep_db::DbError {
-    skep_db::DbError::Unavailable(Box::new(error))
+fn finish(claim: &Claim) -> Finish {
+    Finish {
+        lease: claim.lease(),
+        to: JobState::Done,
+        failure: None,
+        attempt: AttemptEnd {
+            state: AttemptState::Succeeded,
+            failure_class: None,
+            model_actual: None,
+            session_id: None,
+            counts_as_attempt: true,
+        },
+    }
 }
 
 fn new_job() -> NewJob {
@@ -215,5 +199,6 @@ fn new_job() -> NewJob {
         parent: None,
         idempotency_key: None,
         idempotency_digest: Vec::new(),
+        flow: Flow::default(),
     }
 }

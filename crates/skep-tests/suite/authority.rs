@@ -1,16 +1,17 @@
 //! The fence of a job: who holds it, and that it only grows.
 
-use skep_authority::{AuthorityError, demand, raise, withdraw};
+use skep_authority::{AuthorityError, demand, grant, withdraw};
 use skep_db::{Db, DbError, Tx};
 use skep_stdx::{ManualClock, SeededEntropy};
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{Fence, JobId};
 
 on_both_engines!(
-    a_raised_fence_makes_the_one_before_stale,
+    a_fence_that_does_not_grow_is_not_given_out,
+    a_greater_fence_makes_the_one_before_stale,
     a_withdrawn_fence_leaves_nobody_in_charge,
-    every_raise_of_many_at_once_gives_another_fence,
     jobs_have_fences_of_their_own,
+    many_are_granted_and_withdrawn_at_once,
     what_was_demanded_holds_until_the_commit,
 );
 
@@ -22,10 +23,10 @@ async fn open(store: &TestStore) -> anyhow::Result<Db> {
     Ok(store.open(&[skep_authority::SCHEMA], None).await?)
 }
 
-async fn raised(db: &Db, job: &JobId) -> Result<Fence, DbError> {
+async fn granted(db: &Db, job: &JobId, fence: i64) -> Result<(), DbError> {
     let job = job.clone();
-    db.write("raise", async move |tx: &mut Tx<'_>| {
-        raise(tx, &job, "node").await
+    db.write("grant", async move |tx: &mut Tx<'_>| {
+        grant(tx, &[(&job, Fence(fence))], "node").await
     })
     .await
 }
@@ -33,7 +34,7 @@ async fn raised(db: &Db, job: &JobId) -> Result<Fence, DbError> {
 async fn withdrawn(db: &Db, job: &JobId) -> Result<(), DbError> {
     let job = job.clone();
     db.write("withdraw", async move |tx: &mut Tx<'_>| {
-        withdraw(tx, &job).await
+        withdraw(tx, &[&job]).await
     })
     .await
 }
@@ -53,12 +54,12 @@ async fn current(db: &Db, job: &JobId, fence: i64) -> anyhow::Result<Result<(), 
     }
 }
 
-async fn a_raised_fence_makes_the_one_before_stale(store: TestStore) -> anyhow::Result<()> {
+async fn a_greater_fence_makes_the_one_before_stale(store: TestStore) -> anyhow::Result<()> {
     let (db, job) = (open(&store).await?, job(1));
-    assert_eq!(current(&db, &job, 1).await?, Err(None), "never raised");
-    assert_eq!(raised(&db, &job).await?, Fence(1));
+    assert_eq!(current(&db, &job, 1).await?, Err(None), "never granted");
+    granted(&db, &job, 1).await?;
     assert_eq!(current(&db, &job, 1).await?, Ok(()));
-    assert_eq!(raised(&db, &job).await?, Fence(2));
+    granted(&db, &job, 2).await?;
     for (fence, expected) in [(1, Err(Some(2))), (2, Ok(())), (3, Err(Some(2)))] {
         assert_eq!(current(&db, &job, fence).await?, expected, "fence {fence}");
     }
@@ -67,46 +68,64 @@ async fn a_raised_fence_makes_the_one_before_stale(store: TestStore) -> anyhow::
 
 async fn a_withdrawn_fence_leaves_nobody_in_charge(store: TestStore) -> anyhow::Result<()> {
     let (db, job) = (open(&store).await?, job(1));
-    raised(&db, &job).await?;
+    granted(&db, &job, 1).await?;
     withdrawn(&db, &job).await?;
-    // Not even the number that the withdrawal has reached: it was given to nobody.
-    for fence in 0..4 {
+    for fence in 0..3 {
         assert_eq!(current(&db, &job, fence).await?, Err(None), "fence {fence}");
     }
-    assert_eq!(raised(&db, &job).await?, Fence(3));
-    assert_eq!(current(&db, &job, 3).await?, Ok(()));
+    granted(&db, &job, 2).await?;
+    assert_eq!(current(&db, &job, 2).await?, Ok(()));
     Ok(())
 }
 
 async fn jobs_have_fences_of_their_own(store: TestStore) -> anyhow::Result<()> {
     let db = open(&store).await?;
-    raised(&db, &job(1)).await?;
-    raised(&db, &job(1)).await?;
-    assert_eq!(raised(&db, &job(2)).await?, Fence(1));
+    granted(&db, &job(1), 7).await?;
+    granted(&db, &job(2), 1).await?;
     withdrawn(&db, &job(1)).await?;
     assert_eq!(current(&db, &job(2), 1).await?, Ok(()));
     Ok(())
 }
 
-async fn every_raise_of_many_at_once_gives_another_fence(store: TestStore) -> anyhow::Result<()> {
+/// One fence too few takes the whole transaction with it.
+async fn a_fence_that_does_not_grow_is_not_given_out(store: TestStore) -> anyhow::Result<()> {
     let db = open(&store).await?;
-    let tasks: Vec<_> = (0..30)
-        .map(|_| {
-            let db = db.clone();
-            skep_stdx::spawn("raise", async move { raised(&db, &job(1)).await })
-        })
-        .collect();
-    let mut fences = Vec::new();
-    for task in tasks {
-        fences.push(task.await??.0);
+    granted(&db, &job(1), 2).await?;
+    for fence in [1, 2] {
+        let refused = db
+            .write("grant", async move |tx: &mut Tx<'_>| {
+                let (new, old) = (job(2), job(1));
+                grant(tx, &[(&new, Fence(1)), (&old, Fence(fence))], "other").await
+            })
+            .await;
+        let refused = refused.expect_err("a fence that was given out before");
+        assert!(refused.to_string().contains("did not grow"), "{refused}");
+        assert_eq!(current(&db, &job(1), 2).await?, Ok(()));
+        assert_eq!(current(&db, &job(2), 1).await?, Err(None));
     }
-    fences.sort_unstable();
-    assert_eq!(fences, (1..=30).collect::<Vec<i64>>());
+    Ok(())
+}
+
+/// More than one statement's worth.
+async fn many_are_granted_and_withdrawn_at_once(store: TestStore) -> anyhow::Result<()> {
+    let db = open(&store).await?;
+    let jobs: Vec<JobId> = (0..150).map(job).collect();
+    let all = jobs.clone();
+    db.write("grant", async move |tx: &mut Tx<'_>| {
+        let fences: Vec<_> = all.iter().zip(1..).map(|(j, f)| (j, Fence(f))).collect();
+        grant(tx, &fences, "node").await?;
+        withdraw(tx, &all.iter().skip(70).collect::<Vec<_>>()).await
+    })
+    .await?;
+    for (place, fence) in [(0, 1), (69, 70)] {
+        assert_eq!(current(&db, &jobs[place], fence).await?, Ok(()));
+    }
+    assert_eq!(current(&db, &jobs[70], 71).await?, Err(None));
     Ok(())
 }
 
 /// Half of the tasks count under a fence that the other half takes away: not one count may be
-/// committed after the first raise was.
+/// committed after the grant was.
 async fn what_was_demanded_holds_until_the_commit(store: TestStore) -> anyhow::Result<()> {
     let db = open(&store).await?;
     let counter = "CREATE TABLE counter (place BIGINT PRIMARY KEY, fence BIGINT NOT NULL)";
@@ -114,14 +133,15 @@ async fn what_was_demanded_holds_until_the_commit(store: TestStore) -> anyhow::R
         tx.batch(counter).await
     })
     .await?;
-    raised(&db, &job(1)).await?;
+    granted(&db, &job(1), 1).await?;
     let tasks: Vec<_> = (0..40)
         .map(|i| {
             let db = db.clone();
-            skep_stdx::spawn("count or raise", async move {
-                db.write("count or raise", async move |tx: &mut Tx<'_>| {
+            skep_stdx::spawn("count or grant", async move {
+                db.write("count or grant", async move |tx: &mut Tx<'_>| {
                     let fence = if i == 20 {
-                        raise(tx, &job(1), "other").await?
+                        grant(tx, &[(&job(1), Fence(2))], "other").await?;
+                        Fence(2)
                     } else {
                         demand(tx, &job(1), Fence(1)).await?;
                         Fence(1)

@@ -16,8 +16,8 @@ use skep_db::{Db, DbError, Tx};
 use skep_ledger::SealedEvent;
 use skep_queue::{
     Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, AttemptStart, CancelError, Cancelled,
-    Claim, ClaimRequest, EnqueueError, Enqueued, Job, Lease, NewJob, Reconciled, RetryError,
-    WakeError,
+    Claim, ClaimRequest, EnqueueError, Enqueued, Flow, FlowPolicy, Job, Lease, NewJob, Reconciled,
+    RetryError, WakeError,
 };
 use skep_stdx::{ManualClock, SeededEntropy};
 use skep_testkit::TestStore;
@@ -36,6 +36,7 @@ struct Hive {
     ledger: Arc<Ledgered>,
     clock: ManualClock,
     ids: Arc<SeededEntropy>,
+    policy: Arc<FlowPolicy>,
 }
 
 impl Hive {
@@ -55,6 +56,7 @@ impl Hive {
             ledger: Arc::new(ledger),
             clock: store.clock.clone(),
             ids: Arc::new(SeededEntropy::new(seed)),
+            policy: Arc::default(),
         })
     }
 
@@ -76,6 +78,7 @@ impl Hive {
             parent: None,
             idempotency_key: None,
             idempotency_digest: Vec::new(),
+            flow: Flow::default(),
         }
     }
 
@@ -97,9 +100,7 @@ impl Hive {
             node: node.clone(),
             slots,
             lease_ms: LEASE_MS,
-            attempt_ids: (0..slots)
-                .map(|_| AttemptId::new(&self.clock, &*self.ids))
-                .collect(),
+            policy: Arc::clone(&self.policy),
         }
     }
 

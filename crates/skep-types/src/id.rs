@@ -1,5 +1,6 @@
 //! Typed identifiers: a prefix that says what it names, then 26 characters of Crockford base32
-//! holding 48 bits of time and 80 bits of randomness (the ULID layout), so ids sort by age.
+//! holding 48 bits of time and 80 bits of randomness (the ULID layout), so ids sort by age. An
+//! attempt needs no randomness of its own: it is a job and a fence, and so is its id.
 
 use skep_stdx::{Clock, Entropy};
 use std::fmt;
@@ -96,7 +97,6 @@ macro_rules! id {
 }
 
 // One line per kind, in alphabetical order; a kind is never renamed.
-id!(/** One claim of a job that started a worker. */ AttemptId, "att_");
 id!(/** One limit on spending. */ BudgetId, "bud_");
 id!(/** One model call through the gateway. */ CallId, "call_");
 id!(/** One ledger event. */ EventId, "evt_");
@@ -114,6 +114,60 @@ pub struct Fence(pub i64);
 impl fmt::Display for Fence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
+    }
+}
+
+/// One claim of a job that started a worker: `att_`, the job's 26 characters, `_` and the fence.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[serde(transparent)]
+pub struct AttemptId(String);
+
+impl AttemptId {
+    /// What every id of this kind starts with.
+    pub const PREFIX: &'static str = "att_";
+
+    /// The attempt that the claim of `job` with `fence` started.
+    pub fn of(job: &JobId, fence: Fence) -> Self {
+        let body = job.0.strip_prefix(JobId::PREFIX).unwrap_or(&job.0);
+        Self(format!("{}{body}_{fence}", Self::PREFIX))
+    }
+
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AttemptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+impl std::str::FromStr for AttemptId {
+    type Err = MalformedId;
+
+    fn from_str(text: &str) -> Result<Self, MalformedId> {
+        let job_and_fence = || {
+            let (body, fence) = text.strip_prefix(Self::PREFIX)?.split_once('_')?;
+            let job: JobId = format!("{}{body}", JobId::PREFIX).parse().ok()?;
+            let fence: i64 = fence.parse().ok().filter(|fence| *fence > 0)?;
+            Some(Self::of(&job, Fence(fence)))
+        };
+        // Written again it must be the same text: no leading zeros, no signs.
+        job_and_fence()
+            .filter(|id| id.0 == text)
+            .ok_or_else(|| MalformedId {
+                prefix: Self::PREFIX,
+                text: text.to_owned(),
+            })
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for AttemptId {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 
@@ -135,9 +189,24 @@ mod tests {
 
     #[test]
     fn a_foreign_prefix_is_refused() {
-        let id = AttemptId::new(&ManualClock::at(1), &SeededEntropy::new(1));
+        let id = KeyId::new(&ManualClock::at(1), &SeededEntropy::new(1));
         assert!(id.as_str().parse::<JobId>().is_err());
         assert!("job_short".parse::<JobId>().is_err());
         assert!("job_../../../../../etc/passwd0".parse::<JobId>().is_err());
+    }
+
+    #[test]
+    fn an_attempt_is_a_job_and_a_fence() {
+        let job = JobId::new(&ManualClock::at(1), &SeededEntropy::new(1));
+        let id = AttemptId::of(&job, Fence(12));
+        assert_eq!(id.as_str().parse::<AttemptId>(), Ok(id.clone()));
+        assert_ne!(id, AttemptId::of(&job, Fence(1)));
+        let body = &job.as_str()[4..];
+        for wrong in ["", "_", "_0", "_-1", "_+1", "_01", "_1x", "_1_2", "_../x"] {
+            assert!(
+                format!("att_{body}{wrong}").parse::<AttemptId>().is_err(),
+                "{wrong}"
+            );
+        }
     }
 }

@@ -6,16 +6,19 @@
 mod error;
 mod example;
 mod keys;
+mod limits;
 
 pub(crate) use error::ConfigError;
 pub(crate) use example::{example, reference};
 
 use error::Place;
+use limits::LimitsTable;
 use serde::Deserialize;
 use skep_director::{EngineConfig, ToolchainConfig, WorkerConfig};
 use skep_gateway::{
     BudgetTable, GatewayConfig, GatewayTables, ModelTable, ProviderTable, SecretSource,
 };
+use skep_queue::FlowPolicy;
 use skep_stdx::Secret;
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -46,6 +49,8 @@ pub(crate) struct Config {
     pub(crate) toolchain: ToolchainConfig,
     /// How jobs are run.
     pub(crate) engine: EngineConfig,
+    /// How many run, and how fast they start.
+    pub(crate) limits: LimitsTable,
     /// Where `skep up` listens.
     pub(crate) server: ServerTable,
     /// Where everything is kept.
@@ -108,6 +113,7 @@ struct File {
     worker: BTreeMap<String, WorkerConfig>,
     toolchain: ToolchainConfig,
     engine: EngineConfig,
+    limits: LimitsTable,
     server: ServerTable,
     database: DatabaseTable,
 }
@@ -163,6 +169,7 @@ impl Config {
             workers: file.worker,
             toolchain: file.toolchain,
             engine: file.engine,
+            limits: file.limits,
             server: file.server,
             database: file.database,
         };
@@ -192,6 +199,14 @@ impl Config {
                     ConfigError::Parts { path, reason }
                 }
             })
+    }
+
+    /// What the queue takes.
+    pub(crate) fn flow(&self) -> Result<FlowPolicy, ConfigError> {
+        self.limits.policy().map_err(|reason| ConfigError::Parts {
+            path: self.path(),
+            reason,
+        })
     }
 
     /// Which store.
@@ -298,6 +313,7 @@ impl Config {
                 ));
             }
         }
+        self.flow()?;
         let engine = &self.engine;
         if engine.slots < 1 || engine.attempt_seconds_max < 1 || engine.check_seconds_max < 1 {
             return wrong(

@@ -105,6 +105,7 @@ impl OpenHome {
             models,
             workers: config.workers.clone(),
             engine: config.engine.clone(),
+            flow: Arc::new(config.flow()?),
             toolchain: config.toolchain.clone(),
             clock,
             entropy: entropy.clone(),

@@ -8,7 +8,7 @@ use skep_harness::{
     launch_plan,
 };
 use skep_stdx::{ManualClock, Secret, SeededEntropy};
-use skep_types::{AttemptId, JobId, Role, Scope};
+use skep_types::{AttemptId, Fence, JobId, Role, Scope};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
@@ -24,7 +24,7 @@ fn context(attempt: &Attempt, url: &str) -> RunContext {
     let (clock, entropy) = (ManualClock::at(1), SeededEntropy::new(1));
     RunContext {
         job_id: JobId::new(&clock, &entropy),
-        attempt_id: AttemptId::new(&clock, &entropy),
+        attempt_id: AttemptId::of(&JobId::new(&clock, &entropy), Fence(1)),
         instruction: attempt.task().instruction,
         role: Role::Builder,
         scope: Scope::parse(&["src/**"]).unwrap(),

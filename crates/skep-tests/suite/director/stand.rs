@@ -253,6 +253,7 @@ impl Engine {
             models,
             workers: setup.workers.clone(),
             engine: setup.engine.clone(),
+            flow: Arc::default(),
             toolchain: setup.toolchain.clone(),
             clock,
             entropy,

@@ -9,7 +9,7 @@ use skep_db::Tx;
 use skep_gateway::{BudgetConfig, BudgetScope, NewKey, OnExhaust, Period, RaiseError, Timeouts};
 use skep_stdx::OsEntropy;
 use skep_testkit::{TestStore, on_both_engines};
-use skep_types::{AttemptId, MicroUsd, TokenCounts};
+use skep_types::{AttemptId, Fence, MicroUsd, TokenCounts};
 
 on_both_engines!(
     a_call_is_charged_to_every_budget_that_applies,
@@ -130,17 +130,18 @@ async fn a_refusal_says_which_budget_and_when_it_renews(store: TestStore) -> any
 
 async fn a_job_has_its_own_budget_and_bill(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
-    let (job, attempt) = (
-        job_id(),
-        AttemptId::new(&skep_stdx::SystemClock, &OsEntropy),
-    );
+    let job = job_id();
+    let fence = Fence(1);
+    let attempt = AttemptId::of(&job, fence);
     let limit = MicroUsd(worst().0 + SHORT_COST.0 - 1);
     let (for_budget, for_fence) = (job.clone(), job.clone());
     let create =
         async move |tx: &mut Tx<'_>| skep_gateway::create_job_budget(tx, &for_budget, limit).await;
     let budget = write(stand.db(), create).await?;
-    let raise = async move |tx: &mut Tx<'_>| skep_authority::raise(tx, &for_fence, "node").await;
-    let fence = write(stand.db(), raise).await?;
+    let grant = async move |tx: &mut Tx<'_>| {
+        skep_authority::grant(tx, &[(&for_fence, fence)], "node").await
+    };
+    write(stand.db(), grant).await?;
     let new = NewKey {
         job: Some((job.clone(), fence)),
         attempt: Some(attempt.clone()),

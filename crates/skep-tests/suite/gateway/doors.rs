@@ -9,7 +9,7 @@ use skep_db::{Tx, params};
 use skep_gateway::{NewKey, limits};
 use skep_stdx::Secret;
 use skep_testkit::{TestStore, on_both_engines};
-use skep_types::Tier;
+use skep_types::{Fence, Tier};
 
 on_both_engines!(
     a_body_that_is_no_request_is_refused,
@@ -103,12 +103,13 @@ async fn a_key_ends(store: TestStore) -> anyhow::Result<()> {
 async fn a_stale_fence_opens_nothing(store: TestStore) -> anyhow::Result<()> {
     let stand = Stand::new(&store).await?;
     let job = job_id();
-    let raise = |job: skep_types::JobId| {
+    let grant = |job: skep_types::JobId, fence: Fence| {
         write(stand.db(), async move |tx: &mut Tx<'_>| {
-            skep_authority::raise(tx, &job, "node").await
+            skep_authority::grant(tx, &[(&job, fence)], "node").await
         })
     };
-    let fence = raise(job.clone()).await?;
+    let fence = Fence(1);
+    grant(job.clone(), fence).await?;
     let mut new = open_key();
     new.job = Some((job.clone(), fence));
     let (_, key) = stand.mint(new).await?;
@@ -118,7 +119,7 @@ async fn a_stale_fence_opens_nothing(store: TestStore) -> anyhow::Result<()> {
         .plan(Plan::stream().chunk(short_stream()).end());
     assert_eq!(stand.messages(&key, &body).await?.status, StatusCode::OK);
 
-    raise(job.clone()).await?;
+    grant(job.clone(), Fence(2)).await?;
     let reply = stand.messages(&key, &body).await?;
     check(
         &reply,

@@ -75,6 +75,7 @@ impl TestServer {
             models: BTreeMap::new(),
             workers: BTreeMap::new(),
             engine: EngineConfig::default(),
+            flow: Arc::default(),
             toolchain: ToolchainConfig::default(),
             clock,
             entropy: entropy.clone(),

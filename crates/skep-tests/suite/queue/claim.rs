@@ -1,7 +1,7 @@
 //! Who gets which job, and when.
 
 use super::{Hive, KEEP, attempt_of};
-use skep_db::{Tx, params};
+use skep_db::{Tx, Value, params};
 use skep_queue::{Advance, NewJob};
 use skep_testkit::{Backend, TestStore, on_both_engines};
 use skep_types::{AttemptState, FailureClass, Fence, JobId, JobState};
@@ -12,10 +12,10 @@ on_both_engines!(
     a_claim_starts_an_attempt,
     a_claim_takes_no_more_than_it_has_room_for,
     a_job_left_in_the_middle_gets_a_lease_only,
-    the_claim_uses_its_index,
     the_fence_grows_with_every_claim,
     the_first_come_first,
     two_claimers_never_get_one_job,
+    what_a_claim_looks_for_is_found_by_index,
     what_waits_is_not_claimed,
 );
 
@@ -55,8 +55,17 @@ async fn the_first_come_first(store: TestStore) -> anyhow::Result<()> {
     let hive = Hive::open(&store).await?;
     let now = skep_stdx::Clock::now_ms(&store.clock);
     let mut ids = Vec::new();
-    // (priority, when it was due), in the order in which they are to be claimed.
-    let order = [(9, -1), (1, -30), (1, -20), (1, -20), (0, -99), (-5, -99)];
+    // (priority, when it was due), in the order in which they are to be claimed. The last but one
+    // has waited for longer than its priority holds it back.
+    let minute = skep_queue::limits::AGEING_MS_PER_POINT;
+    let order = [
+        (9, -1),
+        (1, -30),
+        (1, -20),
+        (1, -20),
+        (-1, -minute - 5),
+        (0, -4),
+    ];
     for (priority, due) in order {
         let new = NewJob {
             priority,
@@ -86,23 +95,9 @@ async fn a_claim_takes_no_more_than_it_has_room_for(store: TestStore) -> anyhow:
         hive.enqueue_any().await?;
     }
     let node = hive.node();
-    for (slots, ids, expected) in [
-        (0, 2, 0),
-        (-1, 2, 0),
-        (2, 0, 0),
-        (3, 1, 1),
-        (2, 3, 2),
-        (9, 9, 2),
-    ] {
-        let mut request = hive.request(&node, ids);
-        request.slots = slots;
-        let claims = hive
-            .db
-            .write("claim", async move |tx: &mut Tx<'_>| {
-                skep_queue::claim(tx, &request).await
-            })
-            .await?;
-        assert_eq!(claims.len(), expected, "{slots} slots, {ids} ids");
+    for (slots, expected) in [(0, 0), (-1, 0), (1, 1), (2, 2), (9, 2)] {
+        let claims = hive.claim(&node, slots).await?;
+        assert_eq!(claims.len(), expected, "{slots} slots");
     }
     Ok(())
 }
@@ -281,41 +276,47 @@ async fn what_waits_is_not_claimed(store: TestStore) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn the_claim_uses_its_index(store: TestStore) -> anyhow::Result<()> {
+async fn what_a_claim_looks_for_is_found_by_index(store: TestStore) -> anyhow::Result<()> {
     let hive = Hive::open(&store).await?;
-    let backend = store.backend;
-    let plan = hive
+    let statements: [(&str, Vec<Value>, &str); 3] = [
+        (skep_queue::CLAIMABLE, params!["", 20].to_vec(), "job_line"),
+        (skep_queue::NEXT_LANE, params![""].to_vec(), "job_line"),
+        (skep_queue::DUE, params![1, 20].to_vec(), "job_later"),
+    ];
+    for (sql, values, index) in statements {
+        let text = plan(&hive, store.backend, sql, values).await?;
+        assert!(text.contains(index), "{text}");
+        // The order comes from the index: nothing is sorted, so the claim stops at its limit.
+        let sorts = text.contains("TEMP B-TREE") || text.contains("Sort");
+        assert!(!sorts, "{text}");
+    }
+    Ok(())
+}
+
+async fn plan(
+    hive: &Hive,
+    backend: Backend,
+    sql: &'static str,
+    values: Vec<Value>,
+) -> anyhow::Result<String> {
+    let (explain, column) = match backend {
+        Backend::Sqlite => ("EXPLAIN QUERY PLAN", "detail"),
+        Backend::Postgres => ("EXPLAIN", "QUERY PLAN"),
+    };
+    let rows = hive
         .db
         .write("plan", async move |tx: &mut Tx<'_>| {
-            let explain = match backend {
-                Backend::Sqlite => "EXPLAIN QUERY PLAN",
-                Backend::Postgres => {
-                    // A table this small would be read whole; the question is what is possible.
-                    tx.batch("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
-                        .await?;
-                    "EXPLAIN"
-                }
-            };
-            let sql = format!("{explain} {}", skep_queue::CLAIMABLE);
-            tx.query(&sql, params![1, 20]).await
+            if backend == Backend::Postgres {
+                // A table this small would be read whole; the question is what is possible.
+                tx.batch("SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off")
+                    .await?;
+            }
+            tx.query(&format!("{explain} {sql}"), &values).await
         })
         .await?;
-    let lines: Vec<String> = plan
+    let lines: Vec<String> = rows
         .iter()
-        .map(|row| {
-            row.get(if backend == Backend::Sqlite {
-                "detail"
-            } else {
-                "QUERY PLAN"
-            })
-        })
+        .map(|row| row.get(column))
         .collect::<Result<_, _>>()?;
-    let text = lines.join("\n");
-    assert!(text.contains("job_claimable"), "{text}");
-    // The order comes from the index: nothing is sorted, so the claim stops at its limit.
-    assert!(
-        !text.contains("TEMP B-TREE") && !text.contains("Sort"),
-        "{text}"
-    );
-    Ok(())
+    Ok(lines.join("\n"))
 }

@@ -1,6 +1,7 @@
 //! The queue as a few lists in memory: what every operation must answer and leave behind.
 
 use skep_queue::Advance;
+use skep_queue::limits::AGEING_MS_PER_POINT;
 use skep_types::{AttemptState, FailureClass, JobState};
 
 /// One operation. Jobs, nodes and leases are named by their place in the order of their making.
@@ -66,8 +67,10 @@ pub(super) struct ModelJob {
     pub(super) held: Option<(usize, i64)>,
     /// Fence, state, and whether it counted.
     pub(super) attempts: Vec<(i64, AttemptState, bool)>,
-    /// The last number of the fence, given out or withdrawn.
+    /// The last number of the fence that was given out.
     fence: i64,
+    /// Whether a wait is over at `run_at_ms`.
+    timed: bool,
 }
 
 /// The whole queue.
@@ -129,25 +132,35 @@ impl Model {
             held: None,
             attempts: Vec::new(),
             fence: 0,
+            timed: false,
         });
         "queued".to_owned()
     }
 
     fn claim(&mut self, node: usize, slots: usize) -> String {
+        for job in &mut self.jobs {
+            let waits = match job.state {
+                JobState::Backoff => true,
+                JobState::WaitingQuota | JobState::WaitingBudget => job.timed,
+                _ => false,
+            };
+            if slots > 0 && waits && job.run_at_ms <= self.now {
+                job.state = JobState::Queued;
+            }
+        }
         let mut due: Vec<usize> = (0..self.jobs.len())
             .filter(|&i| {
                 let job = &self.jobs[i];
-                let claimable = job.state.is_claimable() || job.state == JobState::Backoff;
-                claimable && job.held.is_none() && job.run_at_ms <= self.now
+                job.state.is_claimable() && job.held.is_none() && job.run_at_ms <= self.now
             })
             .collect();
-        due.sort_by_key(|&i| (-self.jobs[i].priority, self.jobs[i].run_at_ms, i));
+        due.sort_by_key(|&i| {
+            let job = &self.jobs[i];
+            (job.run_at_ms - job.priority * AGEING_MS_PER_POINT, i)
+        });
         let mut answer = Vec::new();
         for i in due.into_iter().take(slots) {
             let job = &mut self.jobs[i];
-            if job.state == JobState::Backoff {
-                job.state = JobState::Queued;
-            }
             let found = job.state;
             job.fence += 1;
             job.held = Some((node, self.now + super::LEASE_MS));
@@ -253,6 +266,7 @@ impl Model {
         job.state = to;
         job.failure = how.failure;
         job.run_at_ms = how.run_at_ms.unwrap_or(now);
+        job.timed = how.run_at_ms.is_some();
         to.to_string()
     }
 
@@ -324,7 +338,6 @@ impl ModelJob {
         if self.held.take().is_none() {
             return;
         }
-        self.fence += 1;
         for attempt in &mut self.attempts {
             if is_open(attempt.1) {
                 attempt.1 = end;

@@ -171,11 +171,11 @@ impl Driver {
         place.unwrap_or(usize::MAX)
     }
 
-    /// A lease and its attempt; for a lease without one, an id that no attempt has.
+    /// A lease and its attempt; for a lease without one, the id that it would have.
     fn lease(&self, place: usize) -> (Lease, AttemptId) {
         let (lease, attempt) = self.leases[place].clone();
-        let none = || AttemptId::new(&self.hive.clock, &*self.hive.ids);
-        (lease, attempt.unwrap_or_else(none))
+        let none = AttemptId::of(&lease.job, lease.fence);
+        (lease, attempt.unwrap_or(none))
     }
 
     /// Rows against model, ledger against rows.

@@ -2,8 +2,8 @@
 
 use skep_ledger::{Payload, SealedEvent};
 use skep_queue::event::{
-    AttemptEnded, AttemptStarted, JobAdvanced, JobCancelled, JobClaimed, JobQueued, JobRetried,
-    LeaseLost, TransitionRefused,
+    AttemptEnded, AttemptStarted, JobAdvanced, JobCancelled, JobClaimed, JobFinished, JobPutOff,
+    JobQueued, JobRetried, LeaseLost, TransitionRefused,
 };
 use skep_queue::{Attempt, Job};
 use skep_types::{AttemptId, AttemptState, FailureClass, Fence, JobState, NodeId};
@@ -83,6 +83,13 @@ impl Replayed {
                 }
                 Ok(())
             }
+            JobFinished::KIND => self.finished(payload(event)?, event.at_ms),
+            JobPutOff::KIND => {
+                let put_off: JobPutOff = payload(event)?;
+                anyhow::ensure!(self.attempts.is_empty(), "it had started");
+                (self.run_at_ms, self.changed_at_ms) = (put_off.run_at_ms, event.at_ms);
+                Ok(())
+            }
             JobCancelled::KIND => {
                 let cancelled: JobCancelled = payload(event)?;
                 anyhow::ensure!(cancelled.node == self.node, "another node held it");
@@ -133,6 +140,19 @@ impl Replayed {
             self.attempts.push((attempt, claimed.fence, leased, false));
         }
         Ok(())
+    }
+
+    fn finished(&mut self, finished: JobFinished, at_ms: i64) -> anyhow::Result<()> {
+        anyhow::ensure!(self.node.take().is_some(), "nobody held it");
+        if let Some(state) = finished.attempt {
+            let last = self.attempts.last_mut();
+            let last = last.ok_or_else(|| anyhow::anyhow!("it had no attempt"))?;
+            anyhow::ensure!(last.1 == finished.fence, "another claim's attempt");
+            (last.2, last.3) = (state, finished.counted);
+            self.used += i64::from(finished.counted);
+        }
+        (self.failure, self.run_at_ms) = (finished.failure, at_ms);
+        self.go(finished.from, finished.to, at_ms)
     }
 
     fn lost(&mut self, lost: LeaseLost, at_ms: i64) -> anyhow::Result<()> {

@@ -295,6 +295,95 @@ pub(crate) const SECTIONS: &[Section] = &[
         ],
     },
     Section {
+        heading: "limits",
+        path: "limits",
+        about: "How many jobs run over all nodes of a store. Every node has the same limits.",
+        keys: &[key(
+            "limits.running_max",
+            "integer",
+            Some("no limit but the slots"),
+            "20",
+            "Jobs that run at the same time.",
+        )],
+    },
+    Section {
+        heading: "limits.queue.nightly",
+        path: "limits.queue.NAME",
+        about: "Limits of one queue (`skep run --queue NAME`).",
+        keys: &[
+            key(
+                "limits.queue.NAME.running_max",
+                "integer",
+                Some("no limit"),
+                "2",
+                "Jobs of it that run at the same time.",
+            ),
+            key(
+                "limits.queue.NAME.starts",
+                "integer",
+                Some("no limit"),
+                "10",
+                "How many may start in `per_seconds`, on average; as many at once at most.",
+            ),
+            key(
+                "limits.queue.NAME.per_seconds",
+                "integer",
+                Some("1"),
+                "60",
+                "See `starts`.",
+            ),
+        ],
+    },
+    Section {
+        heading: "limits.backend.exec",
+        path: "limits.backend.NAME",
+        about: "Limits of one harness.",
+        keys: &[
+            key(
+                "limits.backend.NAME.running_max",
+                "integer",
+                Some("no limit"),
+                "3",
+                "Jobs that run with it at the same time.",
+            ),
+            key(
+                "limits.backend.NAME.starts",
+                "integer",
+                Some("no limit"),
+                "30",
+                "How many may start in `per_seconds`, on average; as many at once at most.",
+            ),
+            key(
+                "limits.backend.NAME.per_seconds",
+                "integer",
+                Some("1"),
+                "60",
+                "See `starts`.",
+            ),
+        ],
+    },
+    Section {
+        heading: "limits.project.hive",
+        path: "limits.project.NAME",
+        about: "The part of one project. Projects that wait share the slots by weight.",
+        keys: &[
+            key(
+                "limits.project.NAME.weight",
+                "integer",
+                Some("1"),
+                "2",
+                "Its part beside the others'.",
+            ),
+            key(
+                "limits.project.NAME.running_max",
+                "integer",
+                Some("no limit"),
+                "4",
+                "Jobs of it that run at the same time.",
+            ),
+        ],
+    },
+    Section {
         heading: "server",
         path: "server",
         about: "Where `skep up` listens.",
@@ -396,6 +485,7 @@ mod tests {
                 "budget",
                 "toolchain",
                 "engine",
+                "limits",
                 "server",
                 "database"
             ]

@@ -214,7 +214,7 @@ fn names_of_parser<T: serde::de::DeserializeOwned + std::fmt::Debug>(
 #[test]
 fn the_table_of_keys_lists_what_the_parsers_take() {
     let unknown = "no_such_key = 1\n";
-    let cases: [(&[&str], BTreeSet<String>); 7] = [
+    let cases: [(&[&str], BTreeSet<String>); 11] = [
         (&[], names_of_parser::<File>(unknown)),
         (
             &["provider", "NAME"],
@@ -228,6 +228,19 @@ fn the_table_of_keys_lists_what_the_parsers_take() {
         ),
         (&["toolchain"], names_of_parser::<ToolchainConfig>(unknown)),
         (&["engine"], names_of_parser::<EngineConfig>(unknown)),
+        (&["limits"], names_of_parser::<LimitsTable>(unknown)),
+        (
+            &["limits", "queue", "NAME"],
+            names_of_parser::<limits::LimitTable>(unknown),
+        ),
+        (
+            &["limits", "backend", "NAME"],
+            names_of_parser::<limits::LimitTable>(unknown),
+        ),
+        (
+            &["limits", "project", "NAME"],
+            names_of_parser::<limits::ProjectTable>(unknown),
+        ),
     ];
     for (path, taken) in cases {
         let listed = known_below(path).expect("a fixed list");
