@@ -76,8 +76,9 @@ impl Rates {
             if let Some(row) = tx.query_opt(sql, params![name]).await? {
                 // A clock that was set back must not keep the line closed for more than a period.
                 let furthest = now_ms.saturating_add(limited.rate.per_ms);
-                let next_us: i64 = row.get("next_us")?;
-                limited.next_us = next_us.min(furthest.saturating_mul(1_000));
+                let (next_us, furthest) = (row.get("next_us")?, furthest.saturating_mul(1_000));
+                limited.next_us = furthest.min(next_us);
+                limited.changed = furthest < next_us;
             }
         }
         Ok(rates)

@@ -2,9 +2,11 @@
 
 mod advance;
 mod attempt;
+mod batch;
 mod claim;
 mod end;
 mod enqueue;
+mod flow;
 mod lease;
 mod list;
 mod model;
