@@ -98,8 +98,9 @@ async fn a_fence_that_does_not_grow_is_not_given_out(store: TestStore) -> anyhow
                 grant(tx, &[(&new, Fence(1)), (&old, Fence(fence))], "other").await
             })
             .await;
-        let refused = refused.expect_err("a fence that was given out before");
-        assert!(refused.to_string().contains("did not grow"), "{refused}");
+        let refused = refused.err().map(|error| error.to_string());
+        let refused = refused.unwrap_or_default();
+        assert!(refused.contains("did not grow"), "{refused}");
         assert_eq!(current(&db, &job(1), 2).await?, Ok(()));
         assert_eq!(current(&db, &job(2), 1).await?, Err(None));
     }

@@ -8,7 +8,6 @@ use skep_queue::{Claim, EnqueueError, Finish, Flow, FlowPolicy, NewJob, PauseErr
 use skep_stdx::Clock as _;
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{JobId, JobState};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 on_both_engines!(

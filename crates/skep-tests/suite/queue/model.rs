@@ -139,11 +139,9 @@ impl Model {
 
     fn claim(&mut self, node: usize, slots: usize) -> String {
         for job in &mut self.jobs {
-            let waits = match job.state {
-                JobState::Backoff => true,
-                JobState::WaitingQuota | JobState::WaitingBudget => job.timed,
-                _ => false,
-            };
+            let may_be_timed =
+                matches!(job.state, JobState::WaitingQuota | JobState::WaitingBudget);
+            let waits = job.state == JobState::Backoff || may_be_timed && job.timed;
             if slots > 0 && waits && job.run_at_ms <= self.now {
                 job.state = JobState::Queued;
             }

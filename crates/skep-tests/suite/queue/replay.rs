@@ -83,7 +83,7 @@ impl Replayed {
                 }
                 Ok(())
             }
-            JobFinished::KIND => self.finished(payload(event)?, event.at_ms),
+            JobFinished::KIND => self.finished(&payload(event)?, event.at_ms),
             JobPutOff::KIND => {
                 let put_off: JobPutOff = payload(event)?;
                 anyhow::ensure!(self.attempts.is_empty(), "it had started");
@@ -142,7 +142,7 @@ impl Replayed {
         Ok(())
     }
 
-    fn finished(&mut self, finished: JobFinished, at_ms: i64) -> anyhow::Result<()> {
+    fn finished(&mut self, finished: &JobFinished, at_ms: i64) -> anyhow::Result<()> {
         anyhow::ensure!(self.node.take().is_some(), "nobody held it");
         if let Some(state) = finished.attempt {
             let last = self.attempts.last_mut();
