@@ -12,6 +12,7 @@ use crate::document::{
 use crate::event_stream::EventStream;
 use crate::installation::{HealthView, LedgerEntries};
 use crate::limits;
+use crate::queue::QueueView;
 use crate::route::Verb;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
@@ -153,6 +154,21 @@ impl Client {
     ) -> Result<JobSubmitted, ClientError> {
         self.post(&job_path(reference, "/retry"), Some(request))
             .await
+    }
+
+    /// How the queues stand.
+    pub async fn queues(&self) -> Result<Page<QueueView>, ClientError> {
+        self.get("/api/v1/queues").await
+    }
+
+    /// Pauses a queue.
+    pub async fn pause_queue(&self, queue: &str) -> Result<QueueView, ClientError> {
+        self.post(&queue_path(queue, "/pause"), None::<&()>).await
+    }
+
+    /// Lets a paused queue go on.
+    pub async fn resume_queue(&self, queue: &str) -> Result<QueueView, ClientError> {
+        self.post(&queue_path(queue, "/resume"), None::<&()>).await
     }
 
     /// A page of ledger events after a sequence number, oldest first.
@@ -368,6 +384,10 @@ pub(crate) async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Out
 
 fn job_path(reference: &str, rest: &str) -> String {
     format!("/api/v1/jobs/{}{rest}", percent_encoded(reference))
+}
+
+fn queue_path(queue: &str, rest: &str) -> String {
+    format!("/api/v1/queues/{}{rest}", percent_encoded(queue))
 }
 
 fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {

@@ -143,7 +143,7 @@ describe_plainly! {
     MicroUsd => json!({ "type": "integer", "format": "int64", "description": "millionths of a US dollar" }),
     Fence => json!({ "type": "integer", "format": "int64" }),
     JobId => id_schema(JobId::PREFIX),
-    AttemptId => id_schema(AttemptId::PREFIX),
+    AttemptId => attempt_id_schema(),
 }
 
 describe_words! {
@@ -154,6 +154,15 @@ describe_words! {
 fn id_schema(prefix: &str) -> Value {
     // Crockford base32 in lower case: no i, l, o, u.
     json!({ "type": "string", "pattern": format!("^{prefix}[0-9a-hjkmnp-tv-z]{{26}}$") })
+}
+
+/// An attempt's id is a job's and a fence.
+fn attempt_id_schema() -> Value {
+    let prefix = AttemptId::PREFIX;
+    json!({
+        "type": "string",
+        "pattern": format!("^{prefix}[0-9a-hjkmnp-tv-z]{{26}}_[1-9][0-9]*$")
+    })
 }
 
 impl Describe for ResultContract {

@@ -1,5 +1,6 @@
 //! The documents. Amounts are micro-USD, times are milliseconds since 1970 UTC.
 
+use crate::queue::FlowRequest;
 use serde::{Deserialize, Serialize};
 use skep_types::{
     AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, Gate, JobId, JobKind,
@@ -50,6 +51,8 @@ pub struct DispatchRequest {
     pub owner: Option<String>,
     /// Submitting the same key again returns the earlier job.
     pub idempotency_key: Option<String>,
+    /// How the job takes its turn.
+    pub flow: FlowRequest,
 }
 
 /// One finding that is acceptable, given at dispatch and shown on the result.

@@ -11,6 +11,7 @@ use crate::installation::{
     CheckState, DoctorCheck, DoctorView, HealthView, LedgerEntries, LedgerEntry, LedgerExportHead,
     ServerView,
 };
+use crate::queue::FlowRequest;
 use serde_json::{Value, json};
 use skep_types::{
     AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, FindingOutcome, Gate,
@@ -27,6 +28,7 @@ describe! { DispatchRequest, "What a job is to do, where, and within which limit
         checks: Vec<String>, budget_micro_usd: Option<MicroUsd>, gate: Option<Gate>,
         reviewer: Option<String>, waive_tests: Option<String>, waivers: Vec<Waiver>,
         project: Option<String>, owner: Option<String>, idempotency_key: Option<String>,
+        flow: FlowRequest,
     }
 }
 

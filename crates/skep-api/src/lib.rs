@@ -13,6 +13,7 @@ mod event_stream;
 pub mod installation;
 pub mod limits;
 pub mod openapi;
+pub mod queue;
 pub mod route;
 
 pub use client::{Client, JobListQuery};
@@ -21,3 +22,4 @@ pub use document::*;
 pub use event_stream::EventStream;
 pub use installation::*;
 pub use openapi::openapi;
+pub use queue::*;

@@ -7,6 +7,7 @@ use crate::document::{
     Page, RetryRequest,
 };
 use crate::installation::{HealthView, LedgerEntries};
+use crate::queue::QueueView;
 use serde_json::Value;
 
 /// The verb of a route.
@@ -51,6 +52,12 @@ pub enum Operation {
     CancelJob,
     /// Starts an ended job again.
     RetryJob,
+    /// How the queues stand.
+    ListQueues,
+    /// Nothing more of a queue starts.
+    PauseQueue,
+    /// A paused queue goes on.
+    ResumeQueue,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -77,6 +84,9 @@ impl Operation {
             Self::JobDiff => "job_diff",
             Self::CancelJob => "cancel_job",
             Self::RetryJob => "retry_job",
+            Self::ListQueues => "list_queues",
+            Self::PauseQueue => "pause_queue",
+            Self::ResumeQueue => "resume_queue",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::VerifyLedger => "verify_ledger",
@@ -266,6 +276,32 @@ pub const ROUTES: &[Route] = &[
     )
     .with(&[JOB]),
     Route::get(
+        Operation::ListQueues,
+        "/api/v1/queues",
+        "How the queues stand, by name.",
+        json::<Page<QueueView>>(),
+    ),
+    Route {
+        answer: json::<QueueView>(),
+        ..Route::post(
+            Operation::PauseQueue,
+            "/api/v1/queues/{queue}/pause",
+            "Nothing more of a queue starts; what runs goes on.",
+            None,
+        )
+        .with(&[QUEUE])
+    },
+    Route {
+        answer: json::<QueueView>(),
+        ..Route::post(
+            Operation::ResumeQueue,
+            "/api/v1/queues/{queue}/resume",
+            "A paused queue goes on.",
+            None,
+        )
+        .with(&[QUEUE])
+    },
+    Route::get(
         Operation::Events,
         "/api/v1/events",
         "The ledger: server-sent events as it grows, or with `limit` one page as JSON.",
@@ -324,6 +360,11 @@ const fn number(name: &'static str, place: Place, about: &'static str) -> Parame
 }
 
 const JOB: Parameter = parameter("id", Place::Path, "The job's id or number.");
+const QUEUE: Parameter = parameter(
+    "queue",
+    Place::Path,
+    "The queue's name; `*` for every queue.",
+);
 const ATTEMPT: Parameter = parameter(
     "attempt",
     Place::Query,

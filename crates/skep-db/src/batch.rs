@@ -6,10 +6,10 @@
 use std::fmt::Write as _;
 
 /// The sizes of the pieces, the greatest first. One statement holds at most
-/// 64 rows, so with 30 columns it stays far below the 32,766 parameters that SQLite takes.
-const SIZES: [usize; 4] = [64, 16, 4, 1];
+/// 256 rows, so with 30 columns it stays far below the 32,766 parameters that SQLite takes.
+const SIZES: [usize; 5] = [256, 64, 16, 4, 1];
 
-/// Cuts `items` into pieces of 64, 16, 4 and 1, in order.
+/// Cuts `items` into pieces of 256, 64, 16, 4 and 1, in order.
 pub fn batches<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     let mut rest = items;
     std::iter::from_fn(move || {
@@ -58,7 +58,7 @@ mod tests {
             (3, vec![1, 1, 1]),
             (16, vec![16]),
             (85, vec![64, 16, 4, 1]),
-            (130, vec![64, 64, 1, 1]),
+            (386, vec![256, 64, 64, 1, 1]),
         ] {
             let items: Vec<usize> = (0..len).collect();
             let cut: Vec<&[usize]> = batches(&items).collect();

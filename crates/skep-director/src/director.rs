@@ -3,10 +3,10 @@
 use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
 use crate::running::Running;
-use crate::{EngineError, Home, account, dispatch, engine, landing, reference};
+use crate::{EngineError, Home, account, dispatch, engine, landing, queue, reference};
 use skep_api::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
-    Page, RetryRequest,
+    Page, QueueView, RetryRequest,
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
@@ -189,6 +189,20 @@ impl Director {
     /// Ends a job: its worker's whole process tree dies, its fence is withdrawn.
     pub async fn cancel(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
         reference::cancel(&self.0, reference).await
+    }
+
+    /// How the queues stand.
+    pub async fn queues(&self) -> Result<Page<QueueView>, DirectorError> {
+        queue::queues(&self.0).await
+    }
+
+    /// Pauses a queue, or with `*` all of them, or lets them go on.
+    pub async fn set_queue_paused(
+        &self,
+        queue: &str,
+        paused: bool,
+    ) -> Result<QueueView, DirectorError> {
+        queue::set_paused(&self.0, queue, paused).await
     }
 
     /// Starts an ended or waiting job again.

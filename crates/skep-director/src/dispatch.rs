@@ -84,13 +84,13 @@ pub(crate) async fn dispatch(
             .unwrap_or_else(|| context.owner.clone()),
         project: request.project.clone().unwrap_or(pinned.project),
         tier: record.tier,
-        priority: 0,
-        run_at_ms: None,
+        priority: request.flow.priority.unwrap_or(0),
+        run_at_ms: request.flow.start_at,
         attempts_max: ATTEMPTS_MAX,
         parent: None,
         idempotency_digest: request_digest(&request),
         idempotency_key: request.idempotency_key,
-        flow: skep_queue::Flow::default(),
+        flow: crate::queue::flow(&request.flow, &record.harness),
     };
     let warnings = pinned.warnings;
     let _turn = context.scopes.lock().await;
@@ -111,6 +111,16 @@ pub(crate) async fn dispatch(
     })
 }
 
+/// What the queue calls the fields of a request's turn.
+const FLOW_FIELDS: [&str; 6] = [
+    "queue",
+    "priority",
+    "flow_key",
+    "flow_key_max",
+    "singleton",
+    "debounce",
+];
+
 /// Queues `new_job` with its record, its budget and its event, in the caller's transaction.
 pub(crate) async fn enqueue(
     tx: &mut Tx<'_>,
@@ -126,6 +136,13 @@ pub(crate) async fn enqueue(
                 error.to_string(),
                 "use a new idempotency key, or submit the very same request again",
             ),
+            EnqueueError::Invalid { field, .. } if FLOW_FIELDS.contains(&field) => {
+                DirectorError::usage(
+                    "bad_turn",
+                    error.to_string(),
+                    "see `skep run --help`, the section on turns",
+                )
+            }
             other @ (EnqueueError::Invalid { .. } | _) => DirectorError::usage(
                 "bad_text",
                 other.to_string(),

@@ -25,6 +25,7 @@ mod landing;
 pub mod limits;
 mod log;
 mod prompt;
+mod queue;
 mod record;
 mod reference;
 mod review;

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
     DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries,
-    LedgerView, LogView, Page, RetryRequest,
+    LedgerView, LogView, Page, QueueView, RetryRequest,
 };
 use skep_director::{DirectorError, JobQuery};
 use skep_types::JobState;
@@ -46,6 +46,9 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::JobDiff => on(verb, job_diff),
         Operation::CancelJob => on(verb, cancel_job),
         Operation::RetryJob => on(verb, retry_job),
+        Operation::ListQueues => on(verb, list_queues),
+        Operation::PauseQueue => on(verb, pause_queue),
+        Operation::ResumeQueue => on(verb, resume_queue),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::VerifyLedger => on(verb, verify_ledger),
@@ -157,6 +160,18 @@ async fn retry_job(
         parsed(&bytes)?
     };
     Ok(Json(shared.director.retry(&id, request).await?))
+}
+
+async fn list_queues(State(shared): SharedState) -> Answer<Page<QueueView>> {
+    Ok(Json(shared.director.queues().await?))
+}
+
+async fn pause_queue(State(shared): SharedState, Path(queue): Path<String>) -> Answer<QueueView> {
+    Ok(Json(shared.director.set_queue_paused(&queue, true).await?))
+}
+
+async fn resume_queue(State(shared): SharedState, Path(queue): Path<String>) -> Answer<QueueView> {
+    Ok(Json(shared.director.set_queue_paused(&queue, false).await?))
 }
 
 async fn read_events(

@@ -37,6 +37,7 @@ mod reconcile;
 mod refusal;
 mod retry;
 mod row;
+mod standing;
 mod wake;
 
 pub use advance::{Advance, advance};
@@ -57,6 +58,7 @@ pub use reconcile::{LostLease, Reconciled, reconcile};
 pub use refusal::{RefusalReason, record_refusal};
 pub use retry::retry;
 pub use row::{Attempt, Held, Job, JobFlow};
+pub use standing::{QueueStanding, queue, queues};
 pub use wake::wake_job;
 
 use skep_db::{SchemaPart, Step, Table};

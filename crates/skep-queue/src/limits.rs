@@ -36,5 +36,7 @@ pub const CLAIM_LANES_MAX: usize = 64;
 pub const DUE_JOBS_MAX: i64 = 256;
 /// Jobs of one batch: what one transaction can do without keeping others waiting.
 pub const BATCH_JOBS_MAX: usize = 1_000;
+/// Queues in one answer.
+pub const LIST_QUEUES_MAX: i64 = 1_000;
 /// Paused queues; more have no use, there is `*`.
 pub const PAUSED_QUEUES_MAX: i64 = 1_000;

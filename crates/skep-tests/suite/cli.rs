@@ -2,6 +2,7 @@
 
 mod holder;
 mod program;
+mod queue;
 mod run;
 
 use program::{Ran, Stage};
@@ -71,6 +72,10 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["job", "diff"],
         &["job", "cancel"],
         &["job", "retry"],
+        &["queue"],
+        &["queue", "list"],
+        &["queue", "pause"],
+        &["queue", "resume"],
         &["ledger"],
         &["ledger", "tail"],
         &["ledger", "verify"],

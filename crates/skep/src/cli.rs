@@ -69,6 +69,9 @@ pub(crate) enum Command {
     /// Look at jobs, cancel them, try them again
     #[command(subcommand)]
     Job(Job),
+    /// See how the queues stand, pause and resume them
+    #[command(subcommand)]
+    Queue(Queue),
     /// Read, verify and export the record of everything that happened
     #[command(subcommand)]
     Ledger(Ledger),
@@ -186,6 +189,10 @@ pub(crate) struct Run {
     #[arg(long, value_name = "KEY", help_heading = "Record")]
     pub(crate) idempotency_key: Option<String>,
 
+    /// How it takes its turn.
+    #[command(flatten)]
+    pub(crate) turn: TurnArguments,
+
     /// Submit and return; without a server the job waits for the next `skep up`
     #[arg(long)]
     pub(crate) detach: bool,
@@ -261,6 +268,82 @@ pub(crate) struct JobRetry {
     /// A new limit for the job, in US dollars
     #[arg(long, value_name = "AMOUNT")]
     pub(crate) budget_usd: Option<f64>,
+}
+
+/// `skep queue`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Queue {
+    /// List the queues: what waits, what runs, what is paused
+    List,
+    /// Let nothing more of a queue start; what runs goes on
+    Pause(QueueReference),
+    /// Let a paused queue go on
+    Resume(QueueReference),
+}
+
+/// A command about one queue or all of them.
+#[derive(Debug, Args)]
+pub(crate) struct QueueReference {
+    /// The queue's name
+    #[arg(value_name = "QUEUE", required_unless_present = "all")]
+    pub(crate) queue: Option<String>,
+    /// Every queue
+    #[arg(long, conflicts_with = "queue")]
+    pub(crate) all: bool,
+}
+
+/// How a job takes its turn.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct TurnArguments {
+    /// The queue it stands in [default: default]
+    #[arg(long, value_name = "NAME", help_heading = "Turn")]
+    pub(crate) queue: Option<String>,
+    /// The greater number goes first; a point is worth a minute of waiting [default: 0]
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        allow_negative_numbers = true,
+        help_heading = "Turn"
+    )]
+    pub(crate) priority: Option<i64>,
+    /// Do not start before this much time has passed, as in 90s, 10m, 2h, 1d
+    #[arg(long, value_name = "TIME", value_parser = duration_seconds, help_heading = "Turn")]
+    pub(crate) delay: Option<i64>,
+    /// Of all jobs that name this key, at most COUNT run at a time
+    #[arg(long, value_name = "KEY=COUNT", help_heading = "Turn")]
+    pub(crate) limit_key: Option<String>,
+    /// As long as a job with this name has not ended, return that one
+    #[arg(long, value_name = "NAME", help_heading = "Turn")]
+    pub(crate) singleton: Option<String>,
+    /// Requests of this name become one job once none has come for TIME
+    #[arg(
+        long,
+        value_name = "NAME=TIME",
+        conflicts_with = "singleton",
+        help_heading = "Turn"
+    )]
+    pub(crate) debounce: Option<String>,
+    /// How long the start is put off at most [default: ten times the quiet time]
+    #[arg(long, value_name = "TIME", value_parser = duration_seconds, requires = "debounce", help_heading = "Turn")]
+    pub(crate) debounce_max: Option<i64>,
+}
+
+/// Reads `90s`, `10m`, `2h`, `1d`, or a bare number of seconds.
+pub(crate) fn duration_seconds(text: &str) -> Result<i64, String> {
+    let wrong = || format!("`{text}` is no length of time: write 90s, 10m, 2h or 1d");
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let seconds = match &text[digits.len()..] {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(wrong()),
+    };
+    let count: i64 = digits.parse().map_err(|_| wrong())?;
+    if count < 0 {
+        return Err(wrong());
+    }
+    count.checked_mul(seconds).ok_or_else(wrong)
 }
 
 /// `skep ledger`

@@ -6,7 +6,9 @@ pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod job;
 pub(crate) mod ledger;
+pub(crate) mod queue;
 pub(crate) mod run;
+pub(crate) mod turn;
 pub(crate) mod up;
 
 use crate::cli::Global;

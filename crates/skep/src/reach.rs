@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
     Client, ClientError, DiffView, DispatchRequest, EventView, JobListQuery, JobSubmitted,
-    JobSummary, JobView, LedgerEntries, LedgerView, LogView, Page, RetryRequest,
+    JobSummary, JobView, LedgerEntries, LedgerView, LogView, Page, QueueView, RetryRequest,
 };
 use skep_director::{Home, JobQuery};
 use skep_stdx::Stopwatch;
@@ -156,6 +156,25 @@ impl Reach {
         Ok(match self {
             Self::Holder(client) => client.retry(job, &request).await?,
             Self::Direct(open) => open.director.retry(job, request).await?,
+        })
+    }
+
+    pub(crate) async fn queues(&self) -> Result<Page<QueueView>, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.queues().await?,
+            Self::Direct(open) => open.director.queues().await?,
+        })
+    }
+
+    pub(crate) async fn set_queue_paused(
+        &self,
+        queue: &str,
+        paused: bool,
+    ) -> Result<QueueView, Failure> {
+        Ok(match self {
+            Self::Holder(client) if paused => client.pause_queue(queue).await?,
+            Self::Holder(client) => client.resume_queue(queue).await?,
+            Self::Direct(open) => open.director.set_queue_paused(queue, paused).await?,
         })
     }
 

@@ -201,6 +201,7 @@ fn request(run: &Run) -> Result<DispatchRequest, Failure> {
         project: run.project.clone(),
         owner: run.owner.clone(),
         idempotency_key: run.idempotency_key.clone(),
+        flow: super::turn::flow(&run.turn)?,
     })
 }
 
