@@ -68,7 +68,7 @@ fn refused(error: PauseError) -> DirectorError {
     let (code, hint) = (error.code(), error.hint().unwrap_or_default());
     match error {
         PauseError::Db(error) => DirectorError::Db(error),
-        other => DirectorError::usage(code, other.to_string(), hint),
+        other @ (PauseError::Name | _) => DirectorError::usage(code, other.to_string(), hint),
     }
 }
 
