@@ -10,7 +10,7 @@ use skep_api::{
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
-use skep_queue::FlowPolicy;
+use skep_queue::{ClaimMemory, FlowPolicy};
 use skep_sandbox::FencePaths;
 use skep_stdx::{SharedClock, SharedEntropy};
 use skep_types::{JobState, NodeId};
@@ -61,6 +61,7 @@ pub(crate) struct Context {
     pub(crate) workers: BTreeMap<String, WorkerConfig>,
     pub(crate) engine: EngineConfig,
     pub(crate) flow: Arc<FlowPolicy>,
+    pub(crate) claims: Arc<ClaimMemory>,
     pub(crate) toolchain: ToolchainConfig,
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,
@@ -127,6 +128,7 @@ impl Director {
             workers: options.workers,
             engine: options.engine,
             flow: options.flow,
+            claims: Arc::default(),
             toolchain: options.toolchain,
             clock: options.clock,
             entropy: options.entropy,

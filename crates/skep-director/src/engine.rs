@@ -106,6 +106,7 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
         slots,
         lease_ms: LEASE_MS,
         policy: Arc::clone(&context.flow),
+        memory: Arc::clone(&context.claims),
     };
     context
         .db

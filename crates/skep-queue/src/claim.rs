@@ -1,15 +1,19 @@
 //! Giving work to free slots.
 
+mod memory;
 mod pick;
 
+pub use memory::ClaimMemory;
+
 use crate::event::{JobClaimed, record};
-use crate::flow::FlowPolicy;
+use crate::flow::{FlowPolicy, order_ms};
 use crate::lease::{Lease, lease_end};
 use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX, PAUSED_QUEUES_MAX};
 use crate::line::admit_due;
 use crate::row::{Held, Job, live_job_columns};
 use pick::{Lane, Taken, Waiting};
-use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, Engine, Row, Tx, Value, batches, params, placeholders};
+use skep_stdx::Stopwatch;
 use skep_types::{AttemptId, Fence, JobId, JobState, NodeId};
 use std::sync::Arc;
 
@@ -24,6 +28,9 @@ pub struct ClaimRequest {
     pub lease_ms: i64,
     /// The limits that hold, the same on every node.
     pub policy: Arc<FlowPolicy>,
+    /// What the claims of this node remember between them; a fresh one is as good, only slower at
+    /// times.
+    pub memory: Arc<ClaimMemory>,
 }
 
 /// One claimed job.
@@ -60,20 +67,63 @@ pub async fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Vec<Claim>
         return Ok(Vec::new());
     }
     admit_due(tx).await?;
-    let rows = match sole_lane(tx, &request.policy).await? {
-        Sole::Empty => return Ok(Vec::new()),
-        Sole::Free(lane) => tx.query(CLAIMABLE, params![lane, limit]).await?,
-        Sole::Weighed => weigh(tx, &request.policy, limit).await?,
+    let rows = match from_mark(tx, &request.memory, limit).await? {
+        Some(rows) => rows,
+        None => from_the_beginning(tx, request, limit).await?,
     };
     let jobs = rows.iter().map(Job::from_row).collect::<Result<_, _>>()?;
     take(tx, jobs, request).await
 }
 
-/// Finds what comes first in a lane: `?1` is the lane, `?2` how many. A test looks at its plan.
+/// Looks behind the mark that an earlier claim left, if it left one and there is anything.
+async fn from_mark(
+    tx: &mut Tx<'_>,
+    memory: &ClaimMemory,
+    limit: i64,
+) -> Result<Option<Vec<Row>>, DbError> {
+    let Some((lane, order_ms)) = memory.begin(tx.now_ms().await?) else {
+        return Ok(None);
+    };
+    let rows = tx.query(CLAIMABLE, params![lane, order_ms, limit]).await?;
+    let last = rows.last().map(place).transpose()?;
+    memory.looked(last);
+    Ok(last.map(|_| rows))
+}
+
+async fn from_the_beginning(
+    tx: &mut Tx<'_>,
+    request: &ClaimRequest,
+    limit: i64,
+) -> Result<Vec<Row>, DbError> {
+    let walk = Stopwatch::start();
+    let lane = match sole_lane(tx, &request.policy).await? {
+        Sole::Empty => return Ok(Vec::new()),
+        Sole::Weighed => return weigh(tx, &request.policy, limit).await,
+        Sole::Free(lane) => lane,
+    };
+    let rows = tx.query(CLAIMABLE, params![&lane, i64::MIN, limit]).await?;
+    if tx.engine() == Engine::Postgres
+        && let Some(last) = rows.last()
+    {
+        let now = tx.now_ms().await?;
+        request
+            .memory
+            .walked(&lane, place(last)?, now, walk.elapsed());
+    }
+    Ok(rows)
+}
+
+fn place(row: &Row) -> Result<i64, DbError> {
+    Ok(order_ms(row.get("run_at_ms")?, row.get("priority")?))
+}
+
+/// Finds what comes first in a lane: `?1` is the lane, `?2` the place in its line from which on to
+/// look, `?3` how many. A test looks at its plan.
 pub const CLAIMABLE: &str = concat!(
     "SELECT ",
     live_job_columns!(),
-    " FROM job WHERE line = 1 AND lane = ?1 ORDER BY order_ms, number LIMIT ?2 /*skip locked*/"
+    " FROM job WHERE line = 1 AND lane = ?1 AND order_ms >= ?2
+    ORDER BY order_ms, number LIMIT ?3 /*skip locked*/"
 );
 
 /// Finds the first lane after `?1`. A test looks at its plan.

@@ -10,7 +10,7 @@
 
 use skep_db::{Db, Tx, params};
 use skep_ledger::{LedgerKey, SealerService, sealer};
-use skep_queue::{AttemptEnd, Claim, ClaimRequest, Finish, Flow, NewJob};
+use skep_queue::{AttemptEnd, Claim, ClaimMemory, ClaimRequest, Finish, Flow, NewJob};
 use skep_stdx::{OsEntropy, Stopwatch, SystemClock};
 use skep_testkit::{Backend, TestStore};
 use skep_types::{AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
@@ -114,14 +114,16 @@ async fn lifecycles_per_second(
         Arc::new(AtomicBool::new(false)),
         Arc::new(AtomicU64::new(0)),
     );
+    let memory = Arc::<ClaimMemory>::default();
     let watch = Stopwatch::start();
     let tasks: Vec<_> = (0..clients)
         .map(|_| {
             let (db, stop, done) = (db.clone(), Arc::clone(&stop), Arc::clone(&done));
+            let memory = Arc::clone(&memory);
             skep_stdx::spawn("client", async move {
                 let node = NodeId::new(&SystemClock, &OsEntropy);
                 while !stop.load(Ordering::Relaxed) {
-                    let finished = lifecycle(&db, &node, claim).await?;
+                    let finished = lifecycle(&db, &node, &memory, claim).await?;
                     done.fetch_add(finished, Ordering::Relaxed);
                 }
                 anyhow::Ok(())
@@ -143,7 +145,12 @@ async fn lifecycles_per_second(
 }
 
 /// Enqueues, claims and finishes `claim` jobs, in three transactions.
-async fn lifecycle(db: &Db, node: &NodeId, claim: i32) -> anyhow::Result<u64> {
+async fn lifecycle(
+    db: &Db,
+    node: &NodeId,
+    memory: &Arc<ClaimMemory>,
+    claim: i32,
+) -> anyhow::Result<u64> {
     let jobs: Vec<NewJob> = (0..claim).map(|_| new_job()).collect();
     db.write("enqueue", async move |tx: &mut Tx<'_>| {
         skep_queue::enqueue_all(tx, &jobs).await
@@ -154,6 +161,7 @@ async fn lifecycle(db: &Db, node: &NodeId, claim: i32) -> anyhow::Result<u64> {
         slots: claim.into(),
         lease_ms: 60_000,
         policy: Arc::default(),
+        memory: Arc::clone(memory),
     };
     let claims = db
         .write("claim", async move |tx: &mut Tx<'_>| {

@@ -103,6 +103,7 @@ impl Hive {
             slots,
             lease_ms: LEASE_MS,
             policy: Arc::clone(&self.policy),
+            memory: Arc::default(),
         }
     }
 
