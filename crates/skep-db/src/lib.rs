@@ -3,13 +3,15 @@
 //! A transaction is a closure over [`Tx`] that awaits nothing but the database and may be run
 //! again. SQLite runs it on its one writer thread, many to a commit, each in a savepoint of its
 //! own; PostgreSQL runs it on a connection of its pool and repeats it after a serialization
-//! failure. Wake-ups collected by [`Tx::wake`] reach their listeners after the commit.
+//! failure. What operations leave in [`Tx::local`] is taken up by [`BeforeCommit`] inside the
+//! commit; wake-ups collected by [`Tx::wake`] reach their listeners after it.
 //!
 //! Knows nothing of what the tables mean.
 
 mod database;
 mod error;
 pub mod limits;
+mod locals;
 mod migrate;
 mod options;
 mod postgres;
@@ -20,6 +22,7 @@ mod value;
 
 pub use database::{Db, Engine};
 pub use error::DbError;
+pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};
 pub use tx::Tx;
