@@ -198,11 +198,19 @@ CREATE TABLE landing (
 ) STRICT;
 
 CREATE TABLE ledger_chain (
-    seq INTEGER PRIMARY KEY,
-    event_id INTEGER NOT NULL UNIQUE,
-    payload_digest BLOB NOT NULL,
+    first_seq INTEGER PRIMARY KEY,
+    last_seq INTEGER NOT NULL,
+    -- The lowest event of the segment, and the highest of all up to its end.
+    low_event INTEGER NOT NULL,
+    high_event INTEGER NOT NULL,
+    entries BLOB NOT NULL,
+    -- That of the last entry.
     hash BLOB NOT NULL
 ) STRICT;
+
+CREATE INDEX ledger_chain_event ON ledger_chain (high_event, first_seq);
+
+CREATE INDEX ledger_chain_late ON ledger_chain (last_seq) WHERE high_event - low_event > 65536;
 
 CREATE TRIGGER ledger_chain_is_insert_only BEFORE UPDATE ON ledger_chain
 BEGIN SELECT RAISE(ABORT, 'ledger_chain is insert-only'); END;
@@ -230,10 +238,11 @@ CREATE TRIGGER ledger_event_keeps_its_rows BEFORE DELETE ON ledger_event
 BEGIN SELECT RAISE(ABORT, 'ledger_event is insert-only'); END;
 
 CREATE TABLE ledger_head (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    seq INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY,
     hash BLOB NOT NULL,
-    signature BLOB
+    signature BLOB,
+    last_event INTEGER NOT NULL,
+    gaps BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE model_call (

@@ -41,9 +41,15 @@ impl Db {
             Location::Sqlite(path) => Store::Sqlite(
                 Sqlite::open(&path, options.clock, options.before_commit, topics.clone()).await?,
             ),
-            Location::Postgres(address) => {
-                Store::Postgres(Postgres::open(&address, options.clock, topics.clone()).await?)
-            }
+            Location::Postgres(address) => Store::Postgres(
+                Postgres::open(
+                    &address,
+                    options.clock,
+                    options.before_commit,
+                    topics.clone(),
+                )
+                .await?,
+            ),
         };
         let db = Self { store, topics };
         migrate::bring_up_to_date(&db, &options.schema).await?;

@@ -3,7 +3,8 @@
 //! A transaction is a closure over [`Tx`] that awaits nothing but the database and may be run
 //! again. SQLite runs it on its one writer thread, many to a commit, each in a savepoint of its
 //! own; PostgreSQL runs it on a connection of its pool and repeats it after a serialization
-//! failure. Wake-ups collected by [`Tx::wake`] reach their listeners after the commit.
+//! failure. What operations leave in [`Tx::local`] is taken up by [`BeforeCommit`] inside the
+//! commit; wake-ups collected by [`Tx::wake`] reach their listeners after it.
 //!
 //! Knows nothing of what the tables mean.
 
@@ -11,6 +12,7 @@ mod batch;
 mod database;
 mod error;
 pub mod limits;
+mod locals;
 mod migrate;
 mod options;
 mod postgres;
@@ -22,6 +24,7 @@ mod value;
 pub use batch::{batches, placeholders, rows};
 pub use database::{Db, Engine};
 pub use error::DbError;
+pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};
 pub use tx::Tx;

@@ -12,6 +12,9 @@ pub const SQLITE_BUSY_MS: u64 = 5_000;
 pub const POSTGRES_CONNECTIONS_MAX: usize = 8;
 /// How long to wait for a PostgreSQL connection, in milliseconds.
 pub const POSTGRES_CONNECT_MS: u64 = 10_000;
+/// How long a call looks for a connection that works, in milliseconds, before it fails: a server
+/// that restarts is back by then.
+pub const POSTGRES_RECONNECT_MS: u64 = 10_000;
 /// How often a transaction is run again after a serialization failure or a deadlock.
 pub const TRANSACTION_TRIES_MAX: u32 = 8;
 /// Rewritten statements kept; the set of statements is fixed, so this is never reached.

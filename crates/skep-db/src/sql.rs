@@ -5,25 +5,52 @@
 //! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`.
 
 use crate::limits::STATEMENT_TEXTS_MAX;
+use crate::value::ColumnNames;
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Rewritten statements by their original text.
 #[derive(Debug, Default)]
-pub(crate) struct Rewriter(Mutex<HashMap<String, Arc<str>>>);
+pub(crate) struct Rewriter(Mutex<HashMap<String, Arc<Known>>>);
+
+/// A statement in its PostgreSQL form.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) text: String,
+    columns: OnceLock<ColumnNames>,
+}
+
+impl Known {
+    /// The names of the answer's columns, shared with earlier answers where they are the same.
+    pub(crate) fn columns<'a>(
+        &self,
+        names: &(impl Iterator<Item = &'a str> + Clone),
+    ) -> ColumnNames {
+        let owned = || names.clone().map(str::to_owned).collect::<ColumnNames>();
+        let known = self.columns.get_or_init(owned);
+        if known.iter().eq(names.clone()) {
+            ColumnNames::clone(known)
+        } else {
+            owned()
+        }
+    }
+}
 
 impl Rewriter {
     /// The PostgreSQL form of `sql`.
-    pub(crate) fn postgres(&self, sql: &str) -> Arc<str> {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(text) = known.get(sql) {
-            return Arc::clone(text);
+    pub(crate) fn postgres(&self, sql: &str) -> Arc<Known> {
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(sql) {
+            return Arc::clone(known);
         }
-        let text: Arc<str> = rewrite(sql).into();
-        if known.len() < STATEMENT_TEXTS_MAX {
-            known.insert(sql.to_owned(), Arc::clone(&text));
+        let known = Arc::new(Known {
+            text: rewrite(sql),
+            columns: OnceLock::new(),
+        });
+        if kept.len() < STATEMENT_TEXTS_MAX {
+            kept.insert(sql.to_owned(), Arc::clone(&known));
         }
-        text
+        known
     }
 }
 
@@ -64,7 +91,7 @@ mod tests {
             ),
             ("SELECT 1 /*lock*/", "SELECT 1 FOR UPDATE"),
         ] {
-            assert_eq!(Rewriter::default().postgres(sql).as_ref(), expected);
+            assert_eq!(Rewriter::default().postgres(sql).text, expected);
         }
     }
 }

@@ -4,15 +4,18 @@
 //! after the commit. A failed operation undoes itself only; a failed commit fails all of its
 //! operations. The file is never opened by ordinary file calls while it is live.
 
+mod session;
+
+pub(crate) use session::Session;
+
 use crate::database::Topics;
-use crate::error::FAILED_STATEMENT;
 use crate::limits::{
     COMMIT_OPERATIONS_MAX, SQLITE_BUSY_MS, SQLITE_READERS, WAITING_OPERATIONS_MAX,
 };
-use crate::options::BeforeCommit;
+use crate::locals::LEFT_BEHIND;
+use crate::options::{BeforeCommit, before_commit_refused};
 use crate::tx::Connection as TxConnection;
-use crate::value::{Row, Value};
-use crate::{DbError, Tx};
+use crate::{DbError, Locals, Tx};
 use rusqlite::{Connection, OpenFlags};
 use skep_stdx::SharedClock;
 use std::future::Future;
@@ -51,7 +54,7 @@ impl Sqlite {
         let writer_clock = clock.clone();
         thread("skep-db-writer", move || {
             Writer {
-                connection: writer,
+                session: Session::new(writer),
                 clock: writer_clock,
                 before_commit,
                 topics,
@@ -63,7 +66,7 @@ impl Sqlite {
         for connection in readers {
             let (queue, clock) = (Arc::clone(&read_queue), clock.clone());
             thread("skep-db-reader", move || {
-                run_reader(&connection, clock.as_ref(), &queue);
+                run_reader(&Session::new(connection), clock.as_ref(), &queue);
             })?;
         }
         Ok(Self {
@@ -89,54 +92,6 @@ impl Sqlite {
     {
         submit(&self.readers, name, closure).await
     }
-}
-
-pub(crate) fn execute(
-    connection: &Connection,
-    sql: &str,
-    params: &[Value],
-) -> Result<u64, DbError> {
-    let mut statement = connection
-        .prepare_cached(sql)
-        .map_err(|e| DbError::statement(sql, e))?;
-    let changed = statement
-        .execute(rusqlite::params_from_iter(params))
-        .map_err(|e| statement_error(sql, e))?;
-    Ok(changed as u64)
-}
-
-pub(crate) fn batch(connection: &Connection, sql: &str) -> Result<(), DbError> {
-    connection
-        .execute_batch(sql)
-        .map_err(|e| DbError::statement(sql, e))
-}
-
-pub(crate) fn query(
-    connection: &Connection,
-    sql: &str,
-    params: &[Value],
-) -> Result<Vec<Row>, DbError> {
-    let mut statement = connection
-        .prepare_cached(sql)
-        .map_err(|e| DbError::statement(sql, e))?;
-    let columns: Arc<[String]> = statement.column_names().map(str::to_owned).collect();
-    let mut rows = statement
-        .query(rusqlite::params_from_iter(params))
-        .map_err(|e| statement_error(sql, e))?;
-    let mut answer = Vec::new();
-    while let Some(row) = rows.next().map_err(|e| statement_error(sql, e))? {
-        let values = (0..columns.len())
-            .map(|i| {
-                row.get::<_, Value>(i)
-                    .map_err(|e| DbError::statement(sql, e))
-            })
-            .collect::<Result<_, _>>()?;
-        answer.push(Row {
-            columns: Arc::clone(&columns),
-            values,
-        });
-    }
-    Ok(answer)
 }
 
 /// An operation with its answer channel, its types erased.
@@ -176,9 +131,9 @@ where
             |_| bad("it panicked"),
             |polled| polled.unwrap_or_else(|| bad("it awaited something else")),
         );
-        let outcome = match outcome {
-            Ok(_) if tx.failed => bad(FAILED_STATEMENT),
-            outcome => outcome,
+        let outcome = match (outcome, tx.objection()) {
+            (Ok(_), Some(reason)) => bad(reason),
+            (outcome, _) => outcome,
         };
         let committed = outcome.is_ok();
         self.outcome = Some(outcome);
@@ -236,7 +191,7 @@ where
 }
 
 struct Writer {
-    connection: Connection,
+    session: Session,
     clock: Option<SharedClock>,
     before_commit: Option<BeforeCommit>,
     topics: Topics,
@@ -255,11 +210,11 @@ impl Writer {
             self.commit(batch);
         }
         // Fold the write-ahead log back into the file, so that a copy of the file is complete.
-        if let Err(error) = self
-            .connection
-            .execute_batch("PRAGMA wal_checkpoint(TRUNCATE)")
-        {
-            tracing::warn!(%error, "the write-ahead log was left for the next start");
+        if let Err(error) = self.session.batch("PRAGMA wal_checkpoint(TRUNCATE)") {
+            tracing::warn!(
+                error = describe(&error),
+                "the write-ahead log was left for the next start"
+            );
         }
     }
 
@@ -273,9 +228,7 @@ impl Writer {
                 wakes
             }
             Err(error) => {
-                if !self.connection.is_autocommit() {
-                    drop(self.connection.execute_batch("ROLLBACK"));
-                }
+                self.session.roll_back();
                 let reason = describe(&error);
                 for operation in batch {
                     let operation_name = operation.name();
@@ -291,74 +244,62 @@ impl Writer {
     }
 
     fn run_batch(&self, batch: &mut [Box<dyn Operation>]) -> Result<Vec<&'static str>, DbError> {
-        let connection = &self.connection;
-        statement(connection, "BEGIN IMMEDIATE")?;
-        let mut wakes: Vec<&'static str> = Vec::new();
-        let mut succeeded = false;
+        let session = &self.session;
+        session.statement("BEGIN IMMEDIATE")?;
+        let (mut wakes, mut left) = (Vec::new(), Vec::new());
         for operation in batch {
-            statement(connection, "SAVEPOINT operation")?;
+            session.statement("SAVEPOINT operation")?;
             let mut tx = self.tx();
             if operation.run(&mut tx) {
-                succeeded = true;
-                wakes.extend(tx.wakes);
+                wakes.append(&mut tx.wakes);
+                if !tx.locals.is_empty() {
+                    left.push(tx.locals);
+                }
             } else {
-                statement(connection, "ROLLBACK TO operation")?;
+                session.statement("ROLLBACK TO operation")?;
             }
-            statement(connection, "RELEASE operation")?;
+            session.statement("RELEASE operation")?;
         }
-        if succeeded && let Some(before_commit) = &self.before_commit {
+        if let Some(before_commit) = &self.before_commit
+            && !left.is_empty()
+        {
             let mut tx = self.tx();
-            poll_once(before_commit(&mut tx)).unwrap_or(Err(DbError::BadClosure {
-                operation: "before_commit",
-                reason: "it awaited something else",
-            }))?;
+            let ran = poll_once(before_commit(&mut tx, &mut left));
+            ran.unwrap_or_else(|| Err(before_commit_refused("it awaited something else")))?;
+            if !left.iter().all(Locals::is_empty) {
+                return Err(before_commit_refused(LEFT_BEHIND));
+            }
+            wakes.append(&mut tx.wakes);
         }
-        statement(connection, "COMMIT")?;
+        session.statement("COMMIT")?;
         wakes.sort_unstable();
         wakes.dedup();
         Ok(wakes)
     }
 
     fn tx(&self) -> Tx<'_> {
-        Tx {
-            connection: TxConnection::Sqlite(&self.connection),
-            clock: self.clock.as_ref(),
-            now_ms: None,
-            wakes: Vec::new(),
-            failed: false,
-        }
+        let mut tx = Tx::new(TxConnection::Sqlite(&self.session), self.clock.as_ref());
+        tx.takes_locals = self.before_commit.is_some();
+        tx
     }
 }
 
 fn run_reader(
-    connection: &Connection,
+    session: &Session,
     clock: Option<&SharedClock>,
     queue: &Mutex<mpsc::Receiver<Box<dyn Operation>>>,
 ) {
     loop {
         let next = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
         let Ok(mut operation) = next else { return };
-        let begun = statement(connection, "BEGIN");
+        let begun = session.statement("BEGIN");
         let failed = begun.err().or_else(|| {
-            let mut tx = Tx {
-                connection: TxConnection::Sqlite(connection),
-                clock,
-                now_ms: None,
-                wakes: Vec::new(),
-                failed: false,
-            };
-            operation.run(&mut tx);
-            statement(connection, "COMMIT").err()
+            operation.run(&mut Tx::new(TxConnection::Sqlite(session), clock));
+            session.statement("COMMIT").err()
         });
-        if !connection.is_autocommit() {
-            drop(connection.execute_batch("ROLLBACK"));
-        }
+        session.roll_back();
         operation.answer(failed);
     }
-}
-
-fn statement(connection: &Connection, sql: &str) -> Result<(), DbError> {
-    execute(connection, sql, &[]).map(|_| ())
 }
 
 fn open_writer(path: &Path) -> Result<Connection, DbError> {
@@ -434,20 +375,6 @@ fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> DbError
     DbError::Unavailable(Box::new(error))
 }
 
-fn statement_error(sql: &str, error: rusqlite::Error) -> DbError {
-    if let rusqlite::Error::SqliteFailure(code, message) = &error
-        && code.code == rusqlite::ErrorCode::ConstraintViolation
-    {
-        let text = message.as_deref().unwrap_or("a constraint");
-        let constraint = text
-            .rsplit_once(": ")
-            .map_or(text, |(_, name)| name)
-            .to_owned();
-        return DbError::Constraint { constraint };
-    }
-    DbError::statement(sql, error)
-}
-
 /// The error and its causes in one line: a failed commit is told to every one of its callers,
 /// and the cause cannot be shared between them.
 fn describe(error: &DbError) -> String {
@@ -458,30 +385,4 @@ fn describe(error: &DbError) -> String {
         cause = inner.source();
     }
     text
-}
-
-impl rusqlite::ToSql for Value {
-    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
-        use rusqlite::types::{ToSqlOutput, ValueRef};
-        Ok(ToSqlOutput::Borrowed(match self {
-            Self::Null => ValueRef::Null,
-            Self::Int(int) => ValueRef::Integer(*int),
-            Self::Real(real) => ValueRef::Real(*real),
-            Self::Text(text) => ValueRef::Text(text.as_bytes()),
-            Self::Bytes(bytes) => ValueRef::Blob(bytes),
-        }))
-    }
-}
-
-impl rusqlite::types::FromSql for Value {
-    fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
-        use rusqlite::types::ValueRef;
-        Ok(match value {
-            ValueRef::Null => Self::Null,
-            ValueRef::Integer(int) => Self::Int(int),
-            ValueRef::Real(real) => Self::Real(real),
-            ValueRef::Text(_) => Self::Text(value.as_str()?.to_owned()),
-            ValueRef::Blob(bytes) => Self::Bytes(bytes.to_vec()),
-        })
-    }
 }

@@ -1,8 +1,10 @@
 //! One transaction, on either engine.
 
 use crate::database::Engine;
+use crate::error::FAILED_STATEMENT;
+use crate::locals::LEFT_BEHIND;
 use crate::value::{Row, Value};
-use crate::{DbError, postgres, sqlite};
+use crate::{DbError, Locals, postgres, sqlite};
 use skep_stdx::SharedClock;
 
 /// A transaction under way. It ends with its closure: `Ok` commits, `Err` leaves no trace. `Ok`
@@ -12,17 +14,43 @@ pub struct Tx<'c> {
     pub(crate) clock: Option<&'c SharedClock>,
     pub(crate) now_ms: Option<i64>,
     pub(crate) wakes: Vec<&'static str>,
+    pub(crate) locals: Locals,
+    /// Whether somebody takes up at the commit what the locals hold.
+    pub(crate) takes_locals: bool,
     /// Whether a statement was refused. PostgreSQL has given the transaction up by then, so on
     /// neither engine can a closure go on as if nothing had happened.
     pub(crate) failed: bool,
 }
 
 pub(crate) enum Connection<'c> {
-    Sqlite(&'c rusqlite::Connection),
-    Postgres(postgres::PgTx<'c>),
+    Sqlite(&'c sqlite::Session),
+    Postgres(postgres::Session<'c>),
 }
 
-impl Tx<'_> {
+impl<'c> Tx<'c> {
+    pub(crate) fn new(connection: Connection<'c>, clock: Option<&'c SharedClock>) -> Self {
+        Self {
+            connection,
+            clock,
+            now_ms: None,
+            wakes: Vec::new(),
+            locals: Locals::default(),
+            takes_locals: false,
+            failed: false,
+        }
+    }
+
+    /// Why an operation that ended well must not be committed, if there is a reason.
+    pub(crate) fn objection(&self) -> Option<&'static str> {
+        if self.failed {
+            Some(FAILED_STATEMENT)
+        } else if !self.takes_locals && !self.locals.is_empty() {
+            Some(LEFT_BEHIND)
+        } else {
+            None
+        }
+    }
+
     /// Which engine runs this transaction; for the few statements that cannot be one text.
     pub fn engine(&self) -> Engine {
         match self.connection {
@@ -40,9 +68,7 @@ impl Tx<'_> {
             (Some(clock), _) => clock.now_ms(),
             (None, Connection::Sqlite(_)) => skep_stdx::Clock::now_ms(&skep_stdx::SystemClock),
             (None, Connection::Postgres(_)) => {
-                let sql =
-                    "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
-                self.query_one(sql, &[]).await?.get("now")?
+                self.query_one(postgres::NOW, &[]).await?.get("now")?
             }
         };
         self.now_ms = Some(now);
@@ -52,8 +78,8 @@ impl Tx<'_> {
     /// Runs a statement; the answer is the number of rows it changed.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         let answer = match &self.connection {
-            Connection::Sqlite(connection) => sqlite::execute(connection, sql, params),
-            Connection::Postgres(tx) => tx.execute(sql, params).await,
+            Connection::Sqlite(session) => session.execute(sql, params),
+            Connection::Postgres(session) => session.execute(sql, params).await,
         };
         self.failed |= answer.is_err();
         answer
@@ -63,8 +89,8 @@ impl Tx<'_> {
     /// or reads what is bounded.
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
         let answer = match &self.connection {
-            Connection::Sqlite(connection) => sqlite::query(connection, sql, params),
-            Connection::Postgres(tx) => tx.query(sql, params).await,
+            Connection::Sqlite(session) => session.query(sql, params),
+            Connection::Postgres(session) => session.query(sql, params).await,
         };
         self.failed |= answer.is_err();
         answer
@@ -88,11 +114,17 @@ impl Tx<'_> {
     /// Runs several statements without parameters, as a migration does.
     pub async fn batch(&mut self, sql: &str) -> Result<(), DbError> {
         let answer = match &self.connection {
-            Connection::Sqlite(connection) => sqlite::batch(connection, sql),
-            Connection::Postgres(tx) => tx.batch(sql).await,
+            Connection::Sqlite(session) => session.batch(sql),
+            Connection::Postgres(session) => session.batch(sql).await,
         };
         self.failed |= answer.is_err();
         answer
+    }
+
+    /// The value of type `T` that this run of the operation leaves for
+    /// [`BeforeCommit`](crate::BeforeCommit); empty at first, gone when the operation fails.
+    pub fn local<T: Default + Send + 'static>(&mut self) -> &mut T {
+        self.locals.get()
     }
 
     /// Wakes whoever listens to `topic`, after the commit and only then.

@@ -114,10 +114,13 @@ impl<T: FromValue> FromValue for Option<T> {
     }
 }
 
+/// The names of an answer's columns, shared by all answers to one statement.
+pub(crate) type ColumnNames = Arc<[String]>;
+
 /// One row of an answer.
 #[derive(Debug, Clone)]
 pub struct Row {
-    pub(crate) columns: Arc<[String]>,
+    pub(crate) columns: ColumnNames,
     pub(crate) values: Vec<Value>,
 }
 

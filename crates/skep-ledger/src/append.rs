@@ -1,10 +1,10 @@
-//! Writing an event in the transaction that makes it true.
+//! Leaving an event with the transaction that makes it true.
 
-use crate::TOPIC;
 use crate::error::LedgerError;
 use crate::limits::PAYLOAD_BYTES_MAX;
+use crate::{APPENDED, TOPIC};
 use serde::Serialize;
-use skep_db::{Engine, Tx, params};
+use skep_db::{Engine, Tx};
 
 /// What an event says: ids, numbers, words of the vocabulary and keyed hashes, never text that a
 /// person or a model wrote. A type of its own per kind; once released it changes only by a new
@@ -18,12 +18,40 @@ pub trait Payload: Serialize {
 
 /// Appends an event about `subject`: the id of a job, a key and so on, or [`HOME`](crate::HOME).
 ///
-/// The payload is kept as the bytes that are hashed. It becomes visible to readers once sealed.
+/// The event is written with all others of the transaction just before its commit. The payload is
+/// kept as the bytes that are hashed. It becomes visible to readers once sealed.
 pub async fn append<P: Payload>(
     tx: &mut Tx<'_>,
     subject: &str,
     payload: &P,
 ) -> Result<(), LedgerError> {
+    let event = Appended {
+        at_ms: tx.now_ms().await?,
+        kind: P::KIND,
+        version: P::VERSION,
+        subject: subject.to_owned(),
+        payload: bytes(payload)?,
+    };
+    tx.local::<Vec<Appended>>().push(event);
+    tx.wake(match tx.engine() {
+        Engine::Sqlite => TOPIC,
+        Engine::Postgres => APPENDED,
+    });
+    Ok(())
+}
+
+/// An event that is not in the store yet.
+#[derive(Debug)]
+pub(crate) struct Appended {
+    pub(crate) at_ms: i64,
+    pub(crate) kind: &'static str,
+    pub(crate) version: i64,
+    pub(crate) subject: String,
+    pub(crate) payload: Vec<u8>,
+}
+
+/// The bytes of a payload as they are kept and hashed.
+pub(crate) fn bytes<P: Payload>(payload: &P) -> Result<Vec<u8>, LedgerError> {
     let bytes = serde_json::to_vec(payload).map_err(|source| LedgerError::Encode {
         kind: P::KIND,
         source,
@@ -34,20 +62,5 @@ pub async fn append<P: Payload>(
             bytes: bytes.len(),
         });
     }
-    let sql = match tx.engine() {
-        Engine::Sqlite => {
-            "INSERT INTO ledger_event (at_ms, kind, version, subject, payload)
-                VALUES (?1, ?2, ?3, ?4, ?5)"
-        }
-        Engine::Postgres => {
-            "WITH event AS (INSERT INTO ledger_event (at_ms, kind, version, subject, payload)
-                VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id)
-            INSERT INTO ledger_unsealed (event_id) SELECT id FROM event"
-        }
-    };
-    let at_ms = tx.now_ms().await?;
-    tx.execute(sql, params![at_ms, P::KIND, P::VERSION, subject, bytes])
-        .await?;
-    tx.wake(TOPIC);
-    Ok(())
+    Ok(bytes)
 }

@@ -1,46 +1,55 @@
 //! Sealing: giving appended events their place in the chain and signing the new head.
 //!
-//! The order is the order of event ids, and every batch takes the lowest of all committed events
-//! that have no place yet. Whoever follows from an event has seen it committed and so has the
-//! higher id; when the later event is visible the earlier one is too, and goes first. (Ordering
-//! by transaction number would not do: a transaction that began earlier may have waited for a
-//! row of a later one, and then follows from it.)
+//! On SQLite there is one writer, so a commit numbers, hashes and seals its own events from
+//! memory. On PostgreSQL a commit only writes them, and the sealer takes the lowest of all
+//! committed events that have no place yet. Whoever follows from an event has seen it committed
+//! before it drew a number and so has the higher one; when the later event is visible the earlier
+//! one is too, and goes first: it is either above the head's last event, where the lowest go
+//! first, or in one of the head's gaps, all of which are looked at every time. (Ordering by
+//! transaction number would not do: a transaction that began earlier may have waited for a row of
+//! a later one, and then follows from it.)
 
-use crate::digest::{Covered, Digest, entry_hash};
+use crate::append::Appended;
+use crate::digest::{Covered, Digest};
 use crate::error::LedgerError;
+use crate::gaps::Transactions;
+use crate::head::{self, HEAD_IF_FREE, Head, SignedHead};
 use crate::key::LedgerKey;
-use crate::limits::{SEAL_EVENTS_MAX, SEAL_ROWS_MAX};
-use skep_db::{BeforeCommit, DbError, Engine, Row, Tx, Value, params};
-use std::fmt::Write as _;
+use crate::limits::SEAL_EVENTS_MAX;
+use crate::segment::Segment;
+use crate::write;
+use skep_db::{BeforeCommit, DbError, Engine, Locals, Row, Tx, Value, params};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Seals what a SQLite commit has appended, as part of that commit.
+/// Writes the events that a transaction has appended just before its commit, and on SQLite seals
+/// them there.
 ///
 /// Fails the commit when the head that is to be extended was not signed with `key`: a chain that
 /// somebody else has rewritten must not get a good signature with the next event.
 pub fn sealer(key: LedgerKey) -> BeforeCommit {
     let sealer = Arc::new(Sealer::new(key));
-    Box::new(move |tx: &mut Tx<'_>| {
+    Box::new(move |tx: &mut Tx<'_>, left: &mut [Locals]| {
         let sealer = Arc::clone(&sealer);
         Box::pin(async move {
-            while sealer.seal(tx).await? == SEAL_EVENTS_MAX {}
-            Ok(())
+            let events: Vec<Appended> = left
+                .iter_mut()
+                .filter_map(Locals::take::<Vec<Appended>>)
+                .flatten()
+                .collect();
+            match tx.engine() {
+                Engine::Sqlite => Ok(sealer.write_and_seal(tx, events).await?),
+                Engine::Postgres => write::drawn(tx, events).await,
+            }
         })
     })
 }
 
-/// Seals batches of events; remembers the head it made, so as to check a signature only when
+/// Seals events; remembers the head it made, so as to read it and check its signature only when
 /// somebody else has made the head.
 #[derive(Debug)]
 pub(crate) struct Sealer {
-    key: LedgerKey,
+    pub(crate) key: LedgerKey,
     trusted: Mutex<Option<Head>>,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Head {
-    seq: i64,
-    hash: Digest,
 }
 
 impl Sealer {
@@ -51,147 +60,247 @@ impl Sealer {
         }
     }
 
-    /// Seals up to [`SEAL_EVENTS_MAX`] events; the answer is how many.
+    /// Writes and seals the events of one SQLite commit.
+    pub(crate) async fn write_and_seal(
+        &self,
+        tx: &mut Tx<'_>,
+        events: Vec<Appended>,
+    ) -> Result<(), LedgerError> {
+        if events.is_empty() {
+            return Ok(());
+        }
+        let known = self.trusted();
+        let (mut old, mut remembered) = match known {
+            Some(head) => (head, true),
+            None => (self.read_head(tx).await?, false),
+        };
+        loop {
+            let (head, segments) = extended(&old, &events);
+            if head::replace(tx, &old, &head, &self.key).await? {
+                write::numbered(tx, old.last_event + 1, events).await?;
+                for row in segments {
+                    tx.execute(INSERT_SEGMENT, &row).await?;
+                }
+                self.trust(head);
+                return Ok(());
+            }
+            if !remembered {
+                return Err(LedgerError::ForeignHead { seq: old.seq });
+            }
+            // Not the head that is remembered: a commit failed after it was made here.
+            (old, remembered) = (self.read_head(tx).await?, false);
+        }
+    }
+
+    /// Seals up to [`SEAL_EVENTS_MAX`] events of a PostgreSQL ledger; the answer is how many.
     pub(crate) async fn seal(&self, tx: &mut Tx<'_>) -> Result<i64, LedgerError> {
-        let (head, events) = match tx.engine() {
-            Engine::Sqlite => {
-                let events = tx.query(UNSEALED_SQLITE, params![SEAL_EVENTS_MAX]).await?;
-                if events.is_empty() {
-                    return Ok(0);
-                }
-                (tx.query_opt(HEAD, &[]).await?, events)
-            }
-            Engine::Postgres => {
-                if tx.query_opt(ANY_UNSEALED, &[]).await?.is_none() {
-                    return Ok(0);
-                }
-                // Whoever holds the head's row seals; another node's sealer has nothing to do.
-                let Some(head) = tx.query_opt(HEAD_IF_FREE, &[]).await? else {
-                    return Ok(0);
-                };
-                let events = tx.query(TAKE_POSTGRES, params![SEAL_EVENTS_MAX]).await?;
-                (Some(head), events)
+        // Whoever holds the head's row seals; another node's sealer has nothing to do.
+        let Some(row) = tx.query_opt(HEAD_IF_FREE, &[]).await? else {
+            return Ok(0);
+        };
+        let found = SignedHead::from_row(&row)?;
+        let old = if self.trusted().as_ref() == Some(&found.head) {
+            found.head
+        } else {
+            let head = found.trusted(&self.key)?;
+            check_last_event(tx, &head).await?;
+            head
+        };
+        let rows = look(tx, &old).await?;
+        let Some(first) = rows.first() else {
+            return Ok(0);
+        };
+        let now = Transactions {
+            ended_below: first.get("ended_below")?,
+            own: first.get("own")?,
+        };
+        let mut events = rows
+            .iter()
+            .filter_map(|row| Event::from_row(row).transpose())
+            .collect::<Result<Vec<Event>, DbError>>()?;
+        let mut head = old.clone();
+        head.gaps = match next_gaps(&old, &events, now) {
+            Some(gaps) => gaps,
+            None => {
+                tracing::warn!(
+                    event = old.last_event,
+                    "events wait for their seal until a transaction that has lasted long ends"
+                );
+                events.retain(|event| event.id <= old.last_event);
+                next_gaps(&old, &events, now).unwrap_or_default()
             }
         };
-        let mut head = self.check_head(head.as_ref())?;
-        let mut links = Vec::with_capacity(events.len());
+        if events.is_empty() && head.gaps == old.gaps {
+            return Ok(0);
+        }
+        let mut segment = Segment::with_capacity(events.len());
         for event in &events {
-            let link = Link::after(&head, event)?;
-            head = Head {
-                seq: link.seq,
-                hash: link.hash,
-            };
-            links.push(link);
+            segment.push(&mut head, &event.covered());
         }
-        insert_links(tx, &links).await?;
-        let signature = self.key.sign_head(head.seq, &head.hash);
-        let sql = "UPDATE ledger_head SET seq = ?1, hash = ?2, signature = ?3";
-        tx.execute(sql, params![head.seq, &head.hash.0[..], signature])
-            .await?;
-        // If the commit fails after all, the next head differs and its signature is checked.
+        store(tx, &old, &head, segment, &self.key).await?;
+        self.trust(head);
+        Ok(i64::try_from(events.len()).unwrap_or(i64::MAX))
+    }
+
+    async fn read_head(&self, tx: &mut Tx<'_>) -> Result<Head, LedgerError> {
+        match head::read(tx).await? {
+            Some(found) => found.trusted(&self.key),
+            None => Err(LedgerError::ForeignHead { seq: 0 }),
+        }
+    }
+
+    fn trusted(&self) -> Option<Head> {
+        let trusted = self.trusted.lock().unwrap_or_else(PoisonError::into_inner);
+        trusted.clone()
+    }
+
+    /// If the commit fails after all, the head in the store is another one and is checked again.
+    fn trust(&self, head: Head) {
         *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) = Some(head);
-        Ok(i64::try_from(links.len()).unwrap_or(i64::MAX))
     }
+}
 
-    fn check_head(&self, row: Option<&Row>) -> Result<Head, LedgerError> {
-        let row = row.ok_or(LedgerError::ForeignHead { seq: 0 })?;
-        let seq = row.get("seq")?;
-        let foreign = LedgerError::ForeignHead { seq };
-        let Some(hash) = Digest::from_slice(&row.get::<Vec<u8>>("hash")?) else {
-            return Err(foreign);
-        };
-        let head = Head { seq, hash };
-        if *self.trusted.lock().unwrap_or_else(PoisonError::into_inner) == Some(head) {
-            return Ok(head);
+/// The head and the segments that `events` make after `old`, numbered from its last event on.
+fn extended(old: &Head, events: &[Appended]) -> (Head, Vec<[Value; 6]>) {
+    let mut head = old.clone();
+    let most = usize::try_from(SEAL_EVENTS_MAX).unwrap_or(usize::MAX);
+    let mut rows = Vec::new();
+    for chunk in events.chunks(most) {
+        let mut segment = Segment::with_capacity(chunk.len());
+        for event in chunk {
+            let covered = Covered {
+                event_id: head.last_event + 1,
+                at_ms: event.at_ms,
+                kind: event.kind,
+                version: event.version,
+                subject: &event.subject,
+                payload_digest: Digest::of(&event.payload),
+            };
+            segment.push(&mut head, &covered);
         }
-        let good = match row.get::<Option<Vec<u8>>>("signature")? {
-            None => seq == 0 && hash == Digest::ZERO,
-            Some(signature) => self.key.public().signed_head(seq, &hash, &signature),
-        };
-        if good { Ok(head) } else { Err(foreign) }
+        rows.push(segment.into_row(&head));
     }
+    (head, rows)
 }
 
-const HEAD: &str = "SELECT seq, hash, signature FROM ledger_head";
-const HEAD_IF_FREE: &str = "SELECT seq, hash, signature FROM ledger_head /*skip locked*/";
-const ANY_UNSEALED: &str = "SELECT event_id FROM ledger_unsealed LIMIT 1";
+fn next_gaps(old: &Head, events: &[Event], now: Transactions) -> Option<crate::gaps::Gaps> {
+    let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
+    old.gaps.after(old.last_event, &ids, now)
+}
 
-/// There is one writer, so what has no place yet is what lies behind the last link.
-const UNSEALED_SQLITE: &str = "SELECT id, at_ms, kind, version, subject, payload FROM ledger_event
-    WHERE id > COALESCE((SELECT event_id FROM ledger_chain ORDER BY seq DESC LIMIT 1), 0)
-    ORDER BY id LIMIT ?1";
-
-const TAKE_POSTGRES: &str = "WITH taken AS (
-        DELETE FROM ledger_unsealed WHERE event_id IN
-            (SELECT event_id FROM ledger_unsealed ORDER BY event_id LIMIT ?1)
-        RETURNING event_id)
-    SELECT id, at_ms, kind, version, subject, payload FROM ledger_event
-    WHERE id IN (SELECT event_id FROM taken) ORDER BY id";
-
-/// One row of the chain.
-struct Link {
-    seq: i64,
-    event_id: i64,
+/// What the sealer reads of an event.
+struct Event {
+    id: i64,
+    at_ms: i64,
+    kind: String,
+    version: i64,
+    subject: String,
     payload_digest: Digest,
-    hash: Digest,
 }
 
-impl Link {
-    fn after(head: &Head, event: &Row) -> Result<Self, DbError> {
-        let (kind, subject): (String, String) = (event.get("kind")?, event.get("subject")?);
-        let covered = Covered {
-            event_id: event.get("id")?,
-            at_ms: event.get("at_ms")?,
-            kind: &kind,
-            version: event.get("version")?,
-            subject: &subject,
-            payload_digest: Digest::of(&event.get::<Vec<u8>>("payload")?),
+impl Event {
+    /// `None` for the row that stands where there are no events.
+    fn from_row(row: &Row) -> Result<Option<Self>, DbError> {
+        let Some(id) = row.get("id")? else {
+            return Ok(None);
         };
-        let seq = head.seq + 1;
-        Ok(Self {
-            seq,
-            event_id: covered.event_id,
-            payload_digest: covered.payload_digest,
-            hash: entry_hash(&head.hash, seq, &covered),
-        })
+        Ok(Some(Self {
+            id,
+            at_ms: row.get("at_ms")?,
+            kind: row.get("kind")?,
+            version: row.get("version")?,
+            subject: row.get("subject")?,
+            payload_digest: Digest::of(&row.get::<Vec<u8>>("payload")?),
+        }))
     }
 
-    fn values(&self) -> [Value; 4] {
-        [
-            self.seq.into(),
-            self.event_id.into(),
-            self.payload_digest.0[..].into(),
-            self.hash.0[..].into(),
-        ]
+    fn covered(&self) -> Covered<'_> {
+        Covered {
+            event_id: self.id,
+            at_ms: self.at_ms,
+            kind: &self.kind,
+            version: self.version,
+            subject: &self.subject,
+            payload_digest: self.payload_digest,
+        }
     }
 }
 
-async fn insert_links(tx: &mut Tx<'_>, links: &[Link]) -> Result<(), DbError> {
-    let whole = links.chunks_exact(SEAL_ROWS_MAX);
-    let rest = whole.remainder();
-    // Two shapes of statement only, so that both stay prepared.
-    for chunk in whole.chain(rest.chunks(1)) {
-        let values: Vec<Value> = chunk.iter().flat_map(Link::values).collect();
-        tx.execute(&insert_sql(chunk.len()), &values).await?;
+/// One look at a PostgreSQL store: events without a place, and the transactions of that instant.
+async fn look(tx: &mut Tx<'_>, head: &Head) -> Result<Vec<Row>, DbError> {
+    if head.gaps.is_empty() {
+        let params = params![head.last_event, SEAL_EVENTS_MAX];
+        return tx.query(LOOK, params).await;
     }
-    Ok(())
+    let list = |bound: fn(&crate::gaps::Gap) -> i64| {
+        let numbers: Vec<String> = head
+            .gaps
+            .ranges()
+            .iter()
+            .map(|gap| bound(gap).to_string())
+            .collect();
+        Value::from(numbers.join(","))
+    };
+    let (firsts, lasts) = (list(|gap| gap.first), list(|gap| gap.last));
+    let params = params![head.last_event, SEAL_EVENTS_MAX, firsts, lasts];
+    tx.query(LOOK_WITH_GAPS, params).await
 }
 
-fn insert_sql(rows: usize) -> String {
-    let mut sql =
-        String::from("INSERT INTO ledger_chain (seq, event_id, payload_digest, hash) VALUES");
-    for row in 0..rows {
-        let comma = if row == 0 { "" } else { "," };
-        let first = row * 4;
-        // Writing to a String cannot fail.
-        let _ = write!(
-            sql,
-            "{comma} (?{}, ?{}, ?{}, ?{})",
-            first + 1,
-            first + 2,
-            first + 3,
-            first + 4
-        );
+macro_rules! look {
+    ($gaps:literal) => {
+        concat!(
+            "SELECT s.ended_below, s.own,
+                e.id, e.at_ms, e.kind, e.version, e.subject, e.payload
+            FROM (SELECT
+                CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) AS ended_below,
+                CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) AS own) s
+            LEFT JOIN (
+                (SELECT id, at_ms, kind, version, subject, payload FROM ledger_event
+                    WHERE id > ?1 ORDER BY id LIMIT ?2)",
+            $gaps,
+            ") e ON 1 = 1 ORDER BY e.id"
+        )
+    };
+}
+
+const LOOK: &str = look!("");
+const LOOK_WITH_GAPS: &str = look!(
+    "UNION ALL
+        SELECT g.id, g.at_ms, g.kind, g.version, g.subject, g.payload
+        FROM unnest(CAST(string_to_array(?3, ',') AS BIGINT[]),
+            CAST(string_to_array(?4, ',') AS BIGINT[])) AS gap (first, last)
+        JOIN ledger_event g ON g.id BETWEEN gap.first AND gap.last"
+);
+
+const INSERT_SEGMENT: &str = "INSERT INTO ledger_chain
+    (first_seq, last_seq, low_event, high_event, entries, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
+
+/// Stores what one batch of the sealer made; the head's row is locked.
+async fn store(
+    tx: &mut Tx<'_>,
+    old: &Head,
+    head: &Head,
+    segment: Segment,
+    key: &LedgerKey,
+) -> Result<(), LedgerError> {
+    if head.seq > old.seq {
+        tx.execute(INSERT_SEGMENT, &segment.into_row(head)).await?;
     }
-    sql
+    if head::replace(tx, old, head, key).await? {
+        Ok(())
+    } else {
+        Err(LedgerError::ForeignHead { seq: old.seq })
+    }
+}
+
+/// A head that names an earlier event than the chain's last would have it sealed twice.
+async fn check_last_event(tx: &mut Tx<'_>, head: &Head) -> Result<(), LedgerError> {
+    let sql = "SELECT high_event FROM ledger_chain ORDER BY first_seq DESC LIMIT 1";
+    let row = tx.query_opt(sql, &[]).await?;
+    let high: i64 = row.map_or(Ok(0), |row| row.get("high_event"))?;
+    if high == head.last_event {
+        Ok(())
+    } else {
+        Err(LedgerError::ForeignHead { seq: head.seq })
+    }
 }

@@ -4,12 +4,12 @@
 //! head's row, so there is no lease to wait for when a node dies, and a node's own events are
 //! sealed as soon as its own wake-up says so.
 
-use crate::TOPIC;
 use crate::error::LedgerError;
 use crate::key::LedgerKey;
 use crate::limits::{SEAL_EVENTS_MAX, SEAL_POLL_MS, SEAL_RETRY_MS};
 use crate::seal::Sealer;
-use skep_db::{Db, Engine, Tx};
+use crate::{APPENDED, TOPIC};
+use skep_db::{Db, DbError, Engine, Tx};
 use std::future::Future;
 use std::pin::pin;
 use std::sync::Arc;
@@ -39,12 +39,13 @@ impl SealerService {
             stop.await;
             return Ok(());
         }
-        let mut appended = self.db.listen(TOPIC);
+        let mut appended = self.db.listen(APPENDED);
         let mut stop = pin!(stop);
+        let mut woken = true;
         loop {
             appended.mark_unchanged();
-            let pause_ms = match self.seal_pending().await {
-                Ok(_) => SEAL_POLL_MS,
+            let pause_ms = match self.seal_if(woken).await {
+                Ok(()) => SEAL_POLL_MS,
                 Err(error @ LedgerError::ForeignHead { .. }) => return Err(error),
                 Err(error) => {
                     tracing::warn!(
@@ -54,18 +55,30 @@ impl SealerService {
                     SEAL_RETRY_MS
                 }
             };
-            tokio::select! {
+            woken = tokio::select! {
                 () = &mut stop => break,
                 // The sender lives in `db`, so this never fails while the service runs.
-                _ = appended.changed() => {}
-                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => {}
-            }
+                _ = appended.changed() => true,
+                () = tokio::time::sleep(Duration::from_millis(pause_ms)) => false,
+            };
         }
         self.seal_pending().await.map(|_| ())
     }
 
+    /// Seals what waits. Unless something here was appended it looks first, without taking the
+    /// head's row, which would write to the disk of a store where nothing happens.
+    async fn seal_if(&self, woken: bool) -> Result<(), LedgerError> {
+        if woken || self.db.read("seal_due", is_due).await? {
+            self.seal_pending().await?;
+        }
+        Ok(())
+    }
+
     /// Seals everything that is committed and not yet sealed; the answer is how many events.
     pub async fn seal_pending(&self) -> Result<i64, LedgerError> {
+        if self.db.engine() == Engine::Sqlite {
+            return Ok(0);
+        }
         let mut total = 0;
         loop {
             let sealer = Arc::clone(&self.sealer);
@@ -85,4 +98,12 @@ impl SealerService {
             }
         }
     }
+}
+
+/// Whether there is an event without a place, or a gap that wants looking at.
+async fn is_due(tx: &mut Tx<'_>) -> Result<bool, DbError> {
+    let sql = "SELECT 1 AS due FROM (SELECT last_event, gaps FROM ledger_head
+            ORDER BY seq DESC LIMIT 1) h
+        WHERE length(h.gaps) > 0 OR EXISTS (SELECT 1 FROM ledger_event WHERE id > h.last_event)";
+    Ok(tx.query_opt(sql, &[]).await?.is_some())
 }

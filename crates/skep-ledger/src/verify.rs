@@ -4,15 +4,17 @@
 //! with the key. Not found, by any check inside one store: a whole earlier state put back
 //! together with its own signed head. Against that, keep a head elsewhere.
 
-use crate::HOME;
-use crate::append::Payload as _;
-use crate::digest::{Covered, Digest, entry_hash};
+use crate::check::{BadEntry, Checker, Presented};
+use crate::digest::{Covered, Digest};
 use crate::error::LedgerError;
+use crate::head::{self, SignedHead};
 use crate::key::LedgerPublicKey;
-use crate::limits::VERIFY_ENTRIES_MAX;
-use crate::purge::PayloadsPurged;
+use crate::limits::{STRAY_EVENTS, VERIFY_SEGMENTS_MAX};
+use crate::segment::{self, Entry};
+use crate::tail::events;
 use serde::Serialize;
 use skep_db::{Db, DbError, Engine, Row, Tx, params};
+use std::collections::HashMap;
 
 /// What a verification found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -31,236 +33,224 @@ pub struct VerifyReport {
     pub first_bad: Option<BadEntry>,
 }
 
-/// An entry that is not as it was sealed.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct BadEntry {
-    /// Its sequence number; for an event without one, the number it would stand before.
-    pub seq: i64,
-    /// What is wrong with it.
-    pub reason: String,
-}
-
 /// Verifies the whole ledger against `key`.
 ///
 /// Reads in bounded steps, each a transaction of its own, so it holds up nobody; entries sealed
 /// while it runs are verified too.
 pub async fn verify(db: &Db, key: LedgerPublicKey) -> Result<VerifyReport, LedgerError> {
-    let mut walk = Walk::new(key);
+    let mut walk = Walk {
+        key,
+        read_to: i64::MIN,
+        checker: Checker::new(),
+    };
     loop {
         let step = db
-            .read("verify", async move |tx: &mut Tx<'_>| walk.step(tx).await)
+            .read("verify", async move |tx: &mut Tx<'_>| {
+                walk.clone().step(tx).await
+            })
             .await?;
         match step {
-            Step::More(next) => walk = next,
-            Step::Ended(report) => {
-                return db
-                    .read("verify", async move |tx: &mut Tx<'_>| {
-                        with_unchained(tx, report.clone()).await
-                    })
-                    .await;
-            }
+            Step::More(next) => walk = *next,
+            Step::Ended(report) => return Ok(report),
         }
     }
 }
 
-/// Where the walk stands: after entry `seq`, whose hash is `hash`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Walk {
     key: LedgerPublicKey,
-    /// Rows up to this number were read; below every number at first, so that none is missed.
+    /// Segments up to this number were read; below every number at first, so that none is missed.
     read_to: i64,
-    seq: i64,
-    hash: Digest,
-    purged: i64,
+    checker: Checker,
 }
 
 enum Step {
-    More(Walk),
+    More(Box<Walk>),
     Ended(VerifyReport),
 }
 
 impl Walk {
-    fn new(key: LedgerPublicKey) -> Self {
-        Self {
-            key,
-            read_to: i64::MIN,
-            seq: 0,
-            hash: Digest::ZERO,
-            purged: 0,
-        }
-    }
-
-    /// Checks the next entries. One statement reads them together with the head, so that the
-    /// last entry and the head are of one instant.
+    /// Checks the next segments, and at the last of them the head, which is of the same instant.
     async fn step(mut self, tx: &mut Tx<'_>) -> Result<Step, LedgerError> {
-        let sql = "SELECT h.seq AS head_seq, h.hash AS head_hash, h.signature,
-                c.seq, c.event_id, c.payload_digest, c.hash,
-                e.id, e.at_ms, e.kind, e.version, e.subject, e.payload
-            FROM ledger_head h
-            LEFT JOIN (SELECT seq, event_id, payload_digest, hash FROM ledger_chain
-                WHERE seq > ?1 ORDER BY seq LIMIT ?2) c ON 1 = 1
-            LEFT JOIN ledger_event e ON e.id = c.event_id
-            ORDER BY c.seq";
-        let rows = tx
-            .query(sql, params![self.read_to, VERIFY_ENTRIES_MAX])
-            .await?;
-        let Some(first) = rows.first() else {
-            let bad = BadEntry::new(1, "the head is missing");
-            return Ok(self.ended(0, Digest::ZERO, Some(bad)));
-        };
-        let head_seq = first.get("head_seq")?;
-        let head_hash: Vec<u8> = first.get("head_hash")?;
-        let head_hash = Digest::from_slice(&head_hash).unwrap_or(Digest::ZERO);
-        let mut entries = 0;
+        let params = params![self.read_to, VERIFY_SEGMENTS_MAX];
+        let rows = tx.query(SEGMENTS, params).await?;
         for row in &rows {
-            let Some(seq) = row.get::<Option<i64>>("seq")? else {
-                break;
-            };
-            entries += 1;
-            if let Some(reason) = self.check(tx, seq, row).await? {
-                let bad = BadEntry::new(self.seq + 1, reason);
-                return Ok(self.ended(head_seq, head_hash, Some(bad)));
+            if let Some(bad) = self.segment(tx, row).await? {
+                return self.ended(tx, Some(bad)).await;
             }
-            self.read_to = seq;
+            self.read_to = row.get("first_seq")?;
         }
-        if entries == VERIFY_ENTRIES_MAX {
-            return Ok(Step::More(self));
+        if i64::try_from(rows.len()) == Ok(VERIFY_SEGMENTS_MAX) {
+            return Ok(Step::More(Box::new(self)));
         }
-        let signature = first.get::<Option<Vec<u8>>>("signature")?;
-        let bad = self.check_head(head_seq, &head_hash, signature.as_deref());
-        Ok(self.ended(head_seq, head_hash, bad))
+        self.ended(tx, None).await
     }
 
-    /// Checks one entry and moves behind it; the answer is what is wrong.
-    async fn check(
-        &mut self,
-        tx: &mut Tx<'_>,
-        seq: i64,
-        row: &Row,
-    ) -> Result<Option<String>, DbError> {
-        let expected = self.seq + 1;
-        if seq != expected {
-            return Ok(Some(format!("it is missing; the next entry is {seq}")));
+    /// Checks a segment entry by entry, then what it says about itself.
+    async fn segment(&mut self, tx: &mut Tx<'_>, row: &Row) -> Result<Option<BadEntry>, DbError> {
+        let next = self.checker.seq + 1;
+        let first: i64 = row.get("first_seq")?;
+        if first != next {
+            let reason = format!("it is missing; the next entry is {first}");
+            return Ok(Some(BadEntry::new(next, reason)));
         }
-        let event_id: i64 = row.get("event_id")?;
-        if row.get::<Option<i64>>("id")?.is_none() {
-            return Ok(Some(format!("its event {event_id} is missing")));
-        }
-        let Some(payload_digest) = Digest::from_slice(&row.get::<Vec<u8>>("payload_digest")?)
-        else {
-            return Ok(Some("its payload digest is not 32 bytes".to_owned()));
-        };
-        let payload = row.get::<Option<Vec<u8>>>("payload")?;
-        match payload {
-            None if purged_on_record(tx, seq).await? => self.purged += 1,
-            None => return Ok(Some("its payload is gone without a record".to_owned())),
-            Some(payload) if Digest::of(&payload) != payload_digest => {
-                return Ok(Some(
-                    "its payload is not the one that was sealed".to_owned(),
-                ));
+        let entries = match segment::entries(row) {
+            Ok(entries) if !entries.is_empty() => entries,
+            _ => {
+                let reason = "its segment does not hold whole entries";
+                return Ok(Some(BadEntry::new(next, reason)));
             }
-            Some(_) => {}
-        }
-        let (kind, subject): (String, String) = (row.get("kind")?, row.get("subject")?);
-        let covered = Covered {
-            event_id,
-            at_ms: row.get("at_ms")?,
-            kind: &kind,
-            version: row.get("version")?,
-            subject: &subject,
-            payload_digest,
         };
-        let hash = entry_hash(&self.hash, seq, &covered);
-        if row.get::<Vec<u8>>("hash")? != hash.0 {
-            return Ok(Some("its hash does not follow from its content".to_owned()));
+        let events = events(tx, &entries).await?;
+        for entry in &entries {
+            if let Err(reason) = check(&mut self.checker, entry, &events)? {
+                return Ok(Some(BadEntry::new(self.checker.seq + 1, reason)));
+            }
         }
-        (self.seq, self.hash) = (seq, hash);
-        Ok(None)
+        self.description(row, &entries)
     }
 
-    fn check_head(&self, seq: i64, hash: &Digest, signature: Option<&[u8]>) -> Option<BadEntry> {
-        if self.seq < seq {
-            let reason = format!("it is missing; the head counts {seq} entries");
-            return Some(BadEntry::new(self.seq + 1, reason));
+    /// Checks the columns of a segment that say again what its entries say.
+    fn description(&self, row: &Row, entries: &[Entry]) -> Result<Option<BadEntry>, DbError> {
+        let end = self.checker.seq;
+        let claimed: i64 = row.get("last_seq")?;
+        if claimed != end {
+            let reason =
+                format!("its segment says that it ends with {claimed}, and it ends with {end}");
+            return Ok(Some(BadEntry::new(claimed.min(end) + 1, reason)));
         }
-        if self.seq > seq {
-            let reason = format!("it stands behind the head, which counts {seq} entries");
-            return Some(BadEntry::new(seq + 1, reason));
+        let low = entries.iter().map(|entry| entry.event_id).min();
+        let found = (row.get("low_event")?, row.get("high_event")?);
+        let hash: Vec<u8> = row.get("hash")?;
+        if found == (low.unwrap_or_default(), self.checker.last_event)
+            && hash == self.checker.hash.0
+        {
+            return Ok(None);
         }
-        let reason = match signature {
-            _ if self.hash != *hash => "the head's hash is not that of the last entry",
-            None if seq == 0 => return None,
-            Some(signature) if self.key.signed_head(seq, hash, signature) => return None,
-            None => "the head is not signed",
-            Some(_) => "the head is not signed with this key",
-        };
-        Some(BadEntry::new(seq, reason))
+        let reason = "its segment is not described as it is";
+        Ok(Some(BadEntry::new(end, reason)))
     }
 
-    fn ended(self, head_seq: i64, head_hash: Digest, first_bad: Option<BadEntry>) -> Step {
-        Step::Ended(VerifyReport {
-            events: self.seq,
-            purged: self.purged,
-            head_seq,
-            head_hash,
+    async fn ended(self, tx: &mut Tx<'_>, bad: Option<BadEntry>) -> Result<Step, LedgerError> {
+        let checker = &self.checker;
+        let mut report = VerifyReport {
+            events: checker.seq,
+            purged: checker.purged,
+            head_seq: 0,
+            head_hash: Digest::ZERO,
             unsealed: 0,
-            first_bad,
-        })
+            first_bad: bad,
+        };
+        let heads = tx.query(HEADS, &[]).await?;
+        let head = match heads.as_slice() {
+            [row] => SignedHead::from_row(row).ok(),
+            _ => None,
+        };
+        let Some(SignedHead { head, signature }) = head else {
+            let reason = match heads.len() {
+                0 => "the head is missing",
+                1 => "the head is not of its form",
+                _ => "there is more than one head",
+            };
+            report.first_bad = report.first_bad.or_else(|| Some(BadEntry::new(1, reason)));
+            return Ok(Step::Ended(report));
+        };
+        report.unsealed = match tx.engine() {
+            // A commit seals its own events.
+            Engine::Sqlite => 0,
+            Engine::Postgres => head::waiting(tx, &head).await?,
+        };
+        (report.head_seq, report.head_hash) = (head.seq, head.hash);
+        if report.first_bad.is_none() {
+            let signature = signature.as_deref();
+            report.first_bad = checker.end(head.seq, &head.hash, signature, &self.key);
+        }
+        let gaps_are_good = match tx.engine() {
+            Engine::Sqlite => head.gaps.is_empty(),
+            Engine::Postgres => head.gaps.lie_below(head.last_event),
+        };
+        if report.first_bad.is_none() && (head.last_event != checker.last_event || !gaps_are_good) {
+            let reason = "the head's events are not those of the chain";
+            report.first_bad = Some(BadEntry::new(head.seq, reason));
+        }
+        if report.first_bad.is_none() {
+            report.first_bad = outside(tx, &head, report.unsealed).await?;
+        }
+        Ok(Step::Ended(report))
     }
 }
 
-impl BadEntry {
-    fn new(seq: i64, reason: impl Into<String>) -> Self {
-        Self {
-            seq,
-            reason: reason.into(),
-        }
-    }
-}
+const SEGMENTS: &str = "SELECT first_seq, last_seq, low_event, high_event, entries, hash
+    FROM ledger_chain WHERE first_seq > ?1 ORDER BY first_seq LIMIT ?2";
+const HEADS: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_head LIMIT 2";
 
-/// Whether a purge of entry `seq` is on record.
-async fn purged_on_record(tx: &mut Tx<'_>, seq: i64) -> Result<bool, DbError> {
-    let sql = "SELECT payload FROM ledger_event WHERE subject = ?1 AND kind = ?2";
-    let rows = tx.query(sql, params![HOME, PayloadsPurged::KIND]).await?;
-    for row in rows {
-        let payload: Option<Vec<u8>> = row.get("payload")?;
-        let record =
-            payload.and_then(|bytes| serde_json::from_slice::<PayloadsPurged>(&bytes).ok());
-        if record.is_some_and(|record| (record.first_seq..=record.last_seq).contains(&seq)) {
-            return Ok(true);
-        }
-    }
-    Ok(false)
-}
-
-/// Adds what has no place in the chain: events that wait for their seal, and events that were
-/// slipped in and do not.
-async fn with_unchained(
-    tx: &mut Tx<'_>,
-    mut report: VerifyReport,
-) -> Result<VerifyReport, LedgerError> {
-    let sql = match tx.engine() {
-        Engine::Sqlite => {
-            "SELECT 0 AS waiting, MIN(id) AS stray FROM ledger_event
-                WHERE id NOT IN (SELECT event_id FROM ledger_chain)"
-        }
-        Engine::Postgres => {
-            "SELECT (SELECT COUNT(*) FROM ledger_unsealed) AS waiting,
-                (SELECT MIN(e.id) FROM ledger_event e
-                    LEFT JOIN ledger_chain c ON c.event_id = e.id
-                    LEFT JOIN ledger_unsealed u ON u.event_id = e.id
-                    WHERE c.event_id IS NULL AND u.event_id IS NULL) AS stray"
-        }
+/// Checks one entry against its event.
+fn check(
+    checker: &mut Checker,
+    entry: &Entry,
+    events: &HashMap<i64, Row>,
+) -> Result<Result<(), String>, DbError> {
+    let Some(event) = events.get(&entry.event_id) else {
+        return Ok(Err(format!("its event {} is missing", entry.event_id)));
     };
-    let row = tx.query_one(sql, &[]).await?;
-    report.unsealed = row.get("waiting")?;
-    if report.first_bad.is_none()
-        && let Some(stray) = row.get::<Option<i64>>("stray")?
-    {
-        let sql = "SELECT COALESCE(MAX(seq), 0) + 1 AS seq FROM ledger_chain WHERE event_id < ?1";
-        let seq = tx.query_one(sql, params![stray]).await?.get("seq")?;
-        let reason = format!("event {stray} stands outside the chain and does not wait for a seal");
-        report.first_bad = Some(BadEntry::new(seq, reason));
+    let (kind, subject): (String, String) = (event.get("kind")?, event.get("subject")?);
+    let payload: Option<Vec<u8>> = event.get("payload")?;
+    let presented = Presented {
+        seq: entry.seq,
+        covered: Covered {
+            event_id: entry.event_id,
+            at_ms: event.get("at_ms")?,
+            kind: &kind,
+            version: event.get("version")?,
+            subject: &subject,
+            payload_digest: entry.payload_digest,
+        },
+        payload: payload.as_deref(),
+        hash: entry.hash,
+    };
+    Ok(checker.next(&presented))
+}
+
+/// Looks for events that were slipped in: they have no place in the chain and do not wait for one.
+/// Every entry has been found to have its event, so counting tells whether there are any.
+async fn outside(
+    tx: &mut Tx<'_>,
+    head: &head::Head,
+    waiting: i64,
+) -> Result<Option<BadEntry>, DbError> {
+    let expected = head.seq + waiting;
+    let sql = "SELECT COUNT(*) AS events FROM ledger_event";
+    let events: i64 = tx.query_one(sql, &[]).await?.get("events")?;
+    if events < expected {
+        let reason = "the head counts sealed events among those that wait for their seal";
+        return Ok(Some(BadEntry::new(head.seq, reason)));
     }
-    Ok(report)
+    if events == expected {
+        return Ok(None);
+    }
+    let stray = first_stray(tx).await?;
+    let sql =
+        "SELECT COALESCE(MAX(last_seq), 0) + 1 AS seq FROM ledger_chain WHERE high_event < ?1";
+    let seq = tx.query_one(sql, params![stray]).await?.get("seq")?;
+    let reason = format!("event {stray} stands outside the chain and does not wait for a seal");
+    Ok(Some(BadEntry::new(seq, reason)))
+}
+
+/// The lowest event without a place, by merging the events with the chain.
+async fn first_stray(tx: &mut Tx<'_>) -> Result<i64, DbError> {
+    let mut after = i64::MIN;
+    loop {
+        let sql = "SELECT id FROM ledger_event WHERE id > ?1 ORDER BY id LIMIT ?2";
+        let rows = tx.query(sql, params![after, STRAY_EVENTS]).await?;
+        for row in &rows {
+            let id: i64 = row.get("id")?;
+            if crate::tail::place(tx, id).await?.is_none() {
+                return Ok(id);
+            }
+            after = id;
+        }
+        if rows.is_empty() {
+            return Ok(after);
+        }
+    }
 }

@@ -1,6 +1,8 @@
 //! One meaning of a transaction on both engines.
 
-use skep_db::{Db, DbError, SchemaError, SchemaPart, Step, Table, Tx, Value, params};
+use skep_db::{
+    BeforeCommit, Db, DbError, Locals, SchemaError, SchemaPart, Step, Table, Tx, Value, params,
+};
 use skep_testkit::{TestStore, on_both_engines};
 
 on_both_engines!(
@@ -15,6 +17,8 @@ on_both_engines!(
     parameters_keep_their_numbers,
     the_clock_is_the_stores,
     values_come_back_as_they_went,
+    what_is_left_is_taken_up_in_the_commit,
+    what_nobody_takes_up_fails_the_operation,
 );
 
 const ACCOUNT: Step = Step {
@@ -256,5 +260,76 @@ async fn values_come_back_as_they_went(store: TestStore) -> anyhow::Result<()> {
         Value::Real(0.1),
     ];
     assert_eq!(row.values(), expected);
+    Ok(())
+}
+
+/// Writes the sum of what the operations of a commit have left, all of which have to be good.
+fn sum_up() -> BeforeCommit {
+    Box::new(|tx, left| {
+        Box::pin(async move {
+            for numbers in left.iter_mut().filter_map(Locals::take::<Vec<i64>>) {
+                let sum: i64 = numbers.iter().sum();
+                insert(tx, &format!("sum of {}", numbers.len()), sum).await?;
+                tx.wake("summed");
+            }
+            Ok(())
+        })
+    })
+}
+
+async fn leave(db: &Db, numbers: &'static [i64], good: bool) -> Result<(), DbError> {
+    db.write("leave", async move |tx: &mut Tx<'_>| {
+        for number in numbers {
+            tx.local::<Vec<i64>>().push(*number);
+        }
+        if good { Ok(()) } else { Err(DbError::Closed) }
+    })
+    .await
+}
+
+async fn what_is_left_is_taken_up_in_the_commit(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, Some(sum_up())).await?;
+    let mut summed = db.listen("summed");
+    let (some, none, more) = tokio::join!(
+        leave(&db, &[1, 2], true),
+        leave(&db, &[4], false),
+        leave(&db, &[8, 16, 32], true)
+    );
+    some?;
+    assert!(none.is_err());
+    more?;
+    summed.changed().await?;
+    let expected = [("sum of 2".to_owned(), 3), ("sum of 3".to_owned(), 56)];
+    assert_eq!(sums(&db).await?, expected);
+    // What the hook refuses is not committed: the name is taken.
+    assert!(leave(&db, &[5, 5], true).await.is_err());
+    assert_eq!(sums(&db).await?, expected);
+    Ok(())
+}
+
+async fn what_nobody_takes_up_fails_the_operation(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    let refused = leave(&db, &[1], true).await;
+    assert!(
+        matches!(refused, Err(DbError::BadClosure { .. })),
+        "{refused:?}"
+    );
+    let db = store.open(SCHEMA, Some(sum_up())).await?;
+    let text = db
+        .write("leave text", async |tx: &mut Tx<'_>| {
+            insert(tx, "a", 1).await?;
+            tx.local::<String>().push('a');
+            Ok::<_, DbError>(())
+        })
+        .await;
+    assert!(text.is_err(), "the hook takes numbers only");
+    let read = db
+        .read("leave", async |tx: &mut Tx<'_>| {
+            tx.local::<Vec<i64>>().push(1);
+            Ok::<_, DbError>(())
+        })
+        .await;
+    assert!(matches!(read, Err(DbError::BadClosure { .. })), "{read:?}");
+    assert_eq!(sums(&db).await?, []);
     Ok(())
 }

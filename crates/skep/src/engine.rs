@@ -262,18 +262,15 @@ fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>
 }
 
 async fn open_store(home: &Home, config: &Config, key: &LedgerKey) -> Result<Db, Failure> {
-    let (location, before_commit) = match config.database()? {
-        Database::Sqlite => (
-            Location::Sqlite(home.database()),
-            Some(skep_ledger::sealer(key.clone())),
-        ),
-        Database::Postgres(address) => (Location::Postgres(address), None),
+    let location = match config.database()? {
+        Database::Sqlite => Location::Sqlite(home.database()),
+        Database::Postgres(address) => Location::Postgres(address),
     };
     let options = DbOptions {
         location,
         schema: SCHEMA.to_vec(),
         clock: None,
-        before_commit,
+        before_commit: Some(skep_ledger::sealer(key.clone())),
     };
     Ok(Db::open(options).await?)
 }

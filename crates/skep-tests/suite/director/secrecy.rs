@@ -31,9 +31,7 @@ fn told(text: &str) -> anyhow::Result<String> {
 async fn dump(db: &Db) -> anyhow::Result<String> {
     let mut text = String::new();
     let tables = SCHEMA.iter().flat_map(|part| part.tables);
-    // This one is on PostgreSQL only.
-    let is_there = |name| name != "ledger_unsealed" || db.engine() == Store::Postgres;
-    for table in tables.filter(|table| is_there(table.name)) {
+    for table in tables {
         let sql = match db.engine() {
             Store::Postgres => format!("SELECT CAST(t AS TEXT) AS row FROM {} t", table.name),
             Store::Sqlite => format!("SELECT * FROM {}", table.name),

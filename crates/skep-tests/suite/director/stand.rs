@@ -13,7 +13,7 @@ use skep_gateway::{
 use skep_ledger::{LedgerError, LedgerKey, SealerService};
 use skep_stdx::{OsEntropy, SharedClock, SharedEntropy, SystemClock};
 use skep_testkit::{
-    Backend, Meeting, SourceRepository, TestStore, processes_marked, skep_binary, worker_script,
+    Meeting, SourceRepository, TestStore, processes_marked, skep_binary, worker_script,
 };
 use skep_types::{
     DeliveryState, Finding, FindingOutcome, JobId, JobState, LandingState, NodeId, Role,
@@ -231,11 +231,8 @@ impl Engine {
         let home = Home::at(store.folder().join("home"));
         home.prepare()?;
         let key = LedgerKey::open_or_create(&home.ledger_key())?;
-        let before_commit = match store.backend {
-            Backend::Sqlite => Some(skep_ledger::sealer(key.clone())),
-            Backend::Postgres => None,
-        };
-        let db = store.open_on_real_clock(&SCHEMA, before_commit).await?;
+        let sealer = skep_ledger::sealer(key.clone());
+        let db = store.open_on_real_clock(&SCHEMA, Some(sealer)).await?;
         let config = gateway_config(&home, setup)?;
         let models = model_facts(&config);
         let gateway = Gateway::new(GatewayOptions {

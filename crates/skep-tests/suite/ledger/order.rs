@@ -1,8 +1,8 @@
 //! The order of the chain under concurrency: what followed from an event stands behind it.
 
-use super::{BeeCounted, Ledgered, bees, count_bees, ledger};
-use skep_db::{Db, Tx};
-use skep_ledger::{LedgerError, SealerService, append};
+use super::{Ledgered, bees, count_bees, ledger};
+use skep_db::{BeforeCommit, Db, DbError, Tx};
+use skep_ledger::{LedgerError, SealerService, newest, tail_of};
 use skep_testkit::{Backend, TestStore, on_both_engines, run_on};
 use std::sync::Arc;
 use tokio::sync::Notify;
@@ -39,68 +39,143 @@ async fn parallel_appends_are_sealed_once_each(store: TestStore) -> anyhow::Resu
     Ok(())
 }
 
-/// A transaction that began early and ends late, in three steps that the test controls.
-struct Slow {
-    begun: Arc<Notify>,
+/// A second connection to the same store whose commits stand still between writing their events
+/// and COMMIT, until the test lets them go on.
+struct Held {
+    db: Db,
+    written: Arc<Notify>,
     go_on: Arc<Notify>,
-    ended: tokio::task::JoinHandle<Result<(), LedgerError>>,
 }
 
-impl Slow {
-    /// Appends 1, waits, appends 3, commits. Only PostgreSQL lets a transaction wait for
-    /// something else; the product never does.
-    fn start(db: &Db) -> Self {
-        let (begun, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
-        let (db, tell, wait) = (db.clone(), Arc::clone(&begun), Arc::clone(&go_on));
-        let ended = skep_stdx::spawn("slow", async move {
-            db.write("slow", async move |tx: &mut Tx<'_>| {
-                append(tx, "hive", &BeeCounted { bees: 1 }).await?;
+impl Held {
+    async fn open(store: &TestStore, ledger: &Ledgered, outcome: Outcome) -> anyhow::Result<Self> {
+        let (written, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait) = (Arc::clone(&written), Arc::clone(&go_on));
+        let write = Arc::new(skep_ledger::sealer(ledger.key.clone()));
+        let hook: BeforeCommit = Box::new(move |tx, left| {
+            let (tell, wait, write) = (Arc::clone(&tell), Arc::clone(&wait), Arc::clone(&write));
+            Box::pin(async move {
+                write(tx, left).await?;
                 tell.notify_one();
                 wait.notified().await;
-                append(tx, "hive", &BeeCounted { bees: 3 }).await
+                match outcome {
+                    Outcome::Committed => Ok(()),
+                    Outcome::Failed => Err(DbError::Closed),
+                }
             })
-            .await
         });
-        Self {
-            begun,
-            go_on,
-            ended,
-        }
+        let db = store.open(&[skep_ledger::SCHEMA], Some(hook)).await?;
+        Ok(Self { db, written, go_on })
+    }
+
+    /// Appends an event about `bees`; returns once it is written and not committed.
+    async fn append(&self, bees: i64) -> tokio::task::JoinHandle<Result<(), LedgerError>> {
+        let db = self.db.clone();
+        let held = skep_stdx::spawn("held", async move { count_bees(&db, "hive", bees).await });
+        self.written.notified().await;
+        held
     }
 }
 
-async fn order(ledger: &Ledgered) -> anyhow::Result<Vec<i64>> {
-    assert_eq!(ledger.verify().await?.first_bad, None);
-    Ok(ledger.events().await?.iter().map(bees).collect())
+#[derive(Clone, Copy)]
+enum Outcome {
+    Committed,
+    Failed,
 }
 
-/// 2 is committed by another transaction while the first is under way, so 3 may follow from it,
-/// although the transaction of 3 has the lower number.
+async fn order(ledger: &Ledgered) -> anyhow::Result<Vec<i64>> {
+    let events = ledger.events().await?;
+    assert_eq!(ledger.verify().await?.first_bad, None);
+    Ok(events.iter().map(bees).collect())
+}
+
+async fn gaps(ledger: &Ledgered) -> anyhow::Result<i64> {
+    let read = async |tx: &mut Tx<'_>| {
+        let sql = "SELECT CAST(length(gaps) / 24 AS BIGINT) AS gaps FROM ledger_head";
+        tx.query_one(sql, &[]).await?.get("gaps")
+    };
+    Ok(ledger.db.read::<i64, DbError, _>("gaps", read).await?)
+}
+
+/// A seal does not wait for a transaction under way, however often it looks, and what it has
+/// written is not lost; what follows from it stands behind it, though the seal of another came
+/// between.
 #[test]
-fn what_followed_stands_behind() {
+fn a_late_commit_is_sealed_before_what_follows() {
     run_on(Backend::Postgres, async |store| {
         let ledger = ledger(&store).await?;
-        let slow = Slow::start(&ledger.db);
-        slow.begun.notified().await;
-        count_bees(&ledger.db, "hive", 2).await?;
-        slow.go_on.notify_one();
-        slow.ended.await??;
-        assert_eq!(order(&ledger).await?, [1, 2, 3]);
+        let held = Held::open(&store, &ledger, Outcome::Committed).await?;
+        let late = held.append(1).await;
+        for bees in 2..6 {
+            count_bees(&ledger.db, "hive", bees).await?;
+            let expected: Vec<i64> = (2..=bees).collect();
+            assert_eq!(order(&ledger).await?, expected);
+            assert_eq!(gaps(&ledger).await?, 1);
+        }
+        held.go_on.notify_one();
+        late.await??;
+        // Whoever appends now has seen 1.
+        count_bees(&ledger.db, "drone", 6).await?;
+        assert_eq!(order(&ledger).await?, [2, 3, 4, 5, 1, 6]);
+        assert_eq!(gaps(&ledger).await?, 0);
+        let read = async |tx: &mut Tx<'_>| {
+            let first = tail_of(tx, "hive", 0, 3).await?;
+            let rest = tail_of(tx, "hive", 3, 9).await?;
+            let newest = newest(tx, Some("hive"), 2).await?;
+            Ok::<_, DbError>([first, rest, newest])
+        };
+        let found = ledger.db.read("tail", read).await?;
+        let found: Vec<Vec<i64>> = found.iter().map(|e| e.iter().map(bees).collect()).collect();
+        assert_eq!(found, [vec![2, 3, 4], vec![5, 1], vec![4, 5]]);
         Ok(())
     });
 }
 
-/// A seal does not wait for transactions under way, and their events are not lost.
+/// Numbers that were drawn by a transaction that failed are given up once it has ended, and not
+/// while another that may hold lower ones goes on.
 #[test]
-fn a_late_commit_is_sealed_behind() {
+fn the_gap_of_a_failed_commit_closes() {
     run_on(Backend::Postgres, async |store| {
         let ledger = ledger(&store).await?;
-        let slow = Slow::start(&ledger.db);
-        slow.begun.notified().await;
+        let failing = Held::open(&store, &ledger, Outcome::Failed).await?;
+        let held = Held::open(&store, &ledger, Outcome::Committed).await?;
+        let late = held.append(1).await;
+        let lost = failing.append(2).await;
+        count_bees(&ledger.db, "hive", 3).await?;
+        assert_eq!(order(&ledger).await?, [3]);
+        assert_eq!(gaps(&ledger).await?, 1, "1 and 2 are one stretch");
+        failing.go_on.notify_one();
+        assert!(lost.await?.is_err());
+        for _ in 0..3 {
+            ledger.sealer.seal_pending().await?;
+            assert_eq!(gaps(&ledger).await?, 1, "1 is still under way");
+        }
+        held.go_on.notify_one();
+        late.await??;
+        assert_eq!(order(&ledger).await?, [3, 1]);
+        for _ in 0..2 {
+            ledger.sealer.seal_pending().await?;
+        }
+        assert_eq!(gaps(&ledger).await?, 0);
+        assert_eq!(order(&ledger).await?, [3, 1]);
+        Ok(())
+    });
+}
+
+/// Another node's sealer knows of the gaps that this one has left.
+#[test]
+fn the_gaps_are_handed_over() {
+    run_on(Backend::Postgres, async |store| {
+        let ledger = ledger(&store).await?;
+        let held = Held::open(&store, &ledger, Outcome::Committed).await?;
+        let late = held.append(1).await;
         count_bees(&ledger.db, "hive", 2).await?;
         assert_eq!(order(&ledger).await?, [2]);
-        slow.go_on.notify_one();
-        slow.ended.await??;
+        held.go_on.notify_one();
+        late.await??;
+        let other = Ledgered::open(&store, &[skep_ledger::SCHEMA]).await?;
+        assert_eq!(order(&other).await?, [2, 1]);
+        count_bees(&ledger.db, "hive", 3).await?;
         assert_eq!(order(&ledger).await?, [2, 1, 3]);
         Ok(())
     });

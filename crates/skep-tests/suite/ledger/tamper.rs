@@ -13,7 +13,7 @@ on_both_engines!(
 );
 
 /// What is done, and at which entry it is to be found. The ledger holds entries 1 to 10, whose
-/// events have the same numbers.
+/// events have the same numbers, in the segments 1 to 4, 5 to 7 and 8 to 10.
 const CASES: &[(&str, i64)] = &[
     // Any column of an event.
     ("UPDATE ledger_event SET at_ms = at_ms + 1 WHERE id = 4", 4),
@@ -30,78 +30,122 @@ const CASES: &[(&str, i64)] = &[
     ),
     ("UPDATE ledger_event SET payload = NULL WHERE id = 4", 4),
     ("UPDATE ledger_event SET id = 99 WHERE id = 4", 4),
-    // Any column of a chain row.
-    ("UPDATE ledger_chain SET seq = 40 WHERE seq = 4", 4),
-    ("UPDATE ledger_chain SET seq = 11 WHERE seq = 10", 10),
-    ("UPDATE ledger_chain SET seq = 0 WHERE seq = 1", 1),
-    ("UPDATE ledger_chain SET seq = -1 WHERE seq = 1", 1),
-    ("UPDATE ledger_chain SET event_id = 99 WHERE seq = 4", 4),
+    // Any column of a segment.
     (
-        "UPDATE ledger_chain SET payload_digest = hash WHERE seq = 4",
-        4,
+        "UPDATE ledger_chain SET first_seq = 40 WHERE first_seq = 5",
+        5,
     ),
     (
-        "UPDATE ledger_chain SET hash = payload_digest WHERE seq = 4",
-        4,
+        "UPDATE ledger_chain SET first_seq = 11 WHERE first_seq = 8",
+        8,
     ),
     (
-        "UPDATE ledger_chain SET hash = payload_digest WHERE seq = 10",
-        10,
+        "UPDATE ledger_chain SET first_seq = 0 WHERE first_seq = 1",
+        1,
     ),
-    // A change that keeps event and payload digest in step.
     (
-        "UPDATE ledger_event SET payload = (SELECT payload FROM ledger_event WHERE id = 5)
-            WHERE id = 4;
-        UPDATE ledger_chain SET payload_digest =
-            (SELECT payload_digest FROM ledger_chain WHERE seq = 5) WHERE seq = 4",
-        4,
+        "UPDATE ledger_chain SET first_seq = -1 WHERE first_seq = 1",
+        1,
+    ),
+    (
+        "UPDATE ledger_chain SET last_seq = 6 WHERE first_seq = 5",
+        7,
+    ),
+    (
+        "UPDATE ledger_chain SET last_seq = 8 WHERE first_seq = 5",
+        8,
+    ),
+    (
+        "UPDATE ledger_chain SET low_event = 4 WHERE first_seq = 5",
+        7,
+    ),
+    (
+        "UPDATE ledger_chain SET high_event = 8 WHERE first_seq = 5",
+        7,
+    ),
+    (
+        "UPDATE ledger_chain SET hash = (SELECT hash FROM ledger_chain WHERE first_seq = 1)
+            WHERE first_seq = 5",
+        7,
+    ),
+    (
+        "UPDATE ledger_chain SET entries = (SELECT entries FROM ledger_chain WHERE first_seq = 8)
+            WHERE first_seq = 5",
+        5,
+    ),
+    (
+        "UPDATE ledger_chain SET entries = substr(entries, 1, 72) WHERE first_seq = 5",
+        6,
+    ),
+    (
+        "UPDATE ledger_chain SET entries = substr(entries, 73, 144) WHERE first_seq = 5",
+        5,
+    ),
+    (
+        "UPDATE ledger_chain SET entries = substr(entries, 1, 71) WHERE first_seq = 5",
+        5,
+    ),
+    (
+        "UPDATE ledger_chain SET entries = substr(entries, 1, 0) WHERE first_seq = 5",
+        5,
     ),
     // Something gone from the middle, from the start, from the end.
     ("DELETE FROM ledger_event WHERE id = 4", 4),
-    ("DELETE FROM ledger_chain WHERE seq = 4", 4),
+    ("DELETE FROM ledger_chain WHERE first_seq = 5", 5),
     (
-        "DELETE FROM ledger_event WHERE id = 4; DELETE FROM ledger_chain WHERE seq = 4",
-        4,
+        "DELETE FROM ledger_event WHERE id BETWEEN 5 AND 7;
+        DELETE FROM ledger_chain WHERE first_seq = 5",
+        5,
     ),
     (
-        "DELETE FROM ledger_event WHERE id <= 2; DELETE FROM ledger_chain WHERE seq <= 2",
+        "DELETE FROM ledger_event WHERE id <= 4; DELETE FROM ledger_chain WHERE first_seq = 1",
         1,
     ),
     ("DELETE FROM ledger_event WHERE id = 10", 10),
-    ("DELETE FROM ledger_chain WHERE seq >= 8", 8),
+    ("DELETE FROM ledger_chain WHERE first_seq >= 8", 8),
     (
-        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8",
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE first_seq >= 8",
         8,
     ),
     ("DELETE FROM ledger_event; DELETE FROM ledger_chain", 1),
     // The end gone and the head made to agree, as far as one can without the key.
     (
-        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
-        UPDATE ledger_head SET seq = 7, hash = (SELECT hash FROM ledger_chain WHERE seq = 7)",
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE first_seq >= 8;
+        UPDATE ledger_head SET seq = 7, last_event = 7,
+            hash = (SELECT hash FROM ledger_chain WHERE first_seq = 5)",
         7,
     ),
     (
-        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
-        UPDATE ledger_head SET seq = 7, signature = NULL,
-            hash = (SELECT hash FROM ledger_chain WHERE seq = 7)",
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE first_seq >= 8;
+        UPDATE ledger_head SET seq = 7, last_event = 7, signature = NULL,
+            hash = (SELECT hash FROM ledger_chain WHERE first_seq = 5)",
         7,
     ),
     // The head alone.
     ("UPDATE ledger_head SET seq = 9", 10),
     ("UPDATE ledger_head SET seq = 11", 11),
     (
-        "UPDATE ledger_head SET hash = (SELECT hash FROM ledger_chain WHERE seq = 9)",
+        "UPDATE ledger_head SET hash = (SELECT hash FROM ledger_chain WHERE first_seq = 5)",
         10,
     ),
     ("UPDATE ledger_head SET signature = hash", 10),
     ("UPDATE ledger_head SET signature = NULL", 10),
+    ("UPDATE ledger_head SET last_event = 9", 10),
+    ("UPDATE ledger_head SET last_event = 11", 10),
+    ("UPDATE ledger_head SET gaps = substr(hash, 1, 24)", 10),
+    ("UPDATE ledger_head SET gaps = substr(hash, 1, 5)", 1),
     ("DELETE FROM ledger_head", 1),
-    // Two entries in each other's place.
     (
-        "UPDATE ledger_chain SET seq = 50 WHERE seq = 4;
-        UPDATE ledger_chain SET seq = 4 WHERE seq = 5;
-        UPDATE ledger_chain SET seq = 5 WHERE seq = 50",
-        4,
+        "INSERT INTO ledger_head (seq, hash, signature, last_event, gaps)
+            SELECT 11, hash, signature, last_event, gaps FROM ledger_head",
+        1,
+    ),
+    // Two in each other's place.
+    (
+        "UPDATE ledger_chain SET first_seq = 50 WHERE first_seq = 5;
+        UPDATE ledger_chain SET first_seq = 5 WHERE first_seq = 8;
+        UPDATE ledger_chain SET first_seq = 8 WHERE first_seq = 50",
+        5,
     ),
     (
         "UPDATE ledger_event SET id = 50 WHERE id = 6; UPDATE ledger_event SET id = 6 WHERE id = 7;
@@ -112,24 +156,20 @@ const CASES: &[(&str, i64)] = &[
     (
         "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
             SELECT 11, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 10;
-        INSERT INTO ledger_chain (seq, event_id, payload_digest, hash)
-            SELECT 11, 11, payload_digest, hash FROM ledger_chain WHERE seq = 10",
+        INSERT INTO ledger_chain (first_seq, last_seq, low_event, high_event, entries, hash)
+            SELECT 11, 11, 11, 11, substr(entries, 145, 72), hash FROM ledger_chain
+            WHERE first_seq = 8",
         11,
     ),
     (
-        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
-            SELECT 50, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 5;
-        UPDATE ledger_chain SET seq = -seq WHERE seq > 5;
-        UPDATE ledger_chain SET seq = 1 - seq WHERE seq < 0;
-        INSERT INTO ledger_chain (seq, event_id, payload_digest, hash)
-            SELECT 6, 50, payload_digest, hash FROM ledger_chain WHERE seq = 5;
+        "UPDATE ledger_chain SET first_seq = -first_seq WHERE first_seq > 5;
+        UPDATE ledger_chain SET first_seq = 1 - first_seq, last_seq = last_seq + 1
+            WHERE first_seq < 0;
+        INSERT INTO ledger_chain (first_seq, last_seq, low_event, high_event, entries, hash)
+            SELECT 8, 8, 7, 7, substr(entries, 145, 72), hash FROM ledger_chain
+            WHERE first_seq = 5;
         UPDATE ledger_head SET seq = 11",
-        6,
-    ),
-    (
-        "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
-            SELECT 50, at_ms, kind, version, subject, payload FROM ledger_event WHERE id = 5",
-        11,
+        8,
     ),
     (
         "INSERT INTO ledger_event (id, at_ms, kind, version, subject, payload)
@@ -170,8 +210,15 @@ async fn a_change_is_found_with_its_place(store: TestStore) -> anyhow::Result<()
 
 async fn with_ten(store: &TestStore) -> anyhow::Result<Ledgered> {
     let sealed = ledger(store).await?;
-    for bees in 1..=10 {
-        count_bees(&sealed.db, "hive", bees).await?;
+    for segment in [1..=4, 5..=7, 8..=10] {
+        let append_all = async move |tx: &mut Tx<'_>| {
+            for bees in segment.clone() {
+                append(tx, "hive", &BeeCounted { bees }).await?;
+            }
+            Ok::<(), LedgerError>(())
+        };
+        sealed.db.write("count", append_all).await?;
+        sealed.sealer.seal_pending().await?;
     }
     assert_eq!(sealed.events().await?.len(), 10);
     // Opened again without what seals at a commit, as somebody with the database alone would.
@@ -207,8 +254,10 @@ async fn unguard(ledger: &Ledgered, store: &TestStore) -> Result<(), DbError> {
 async fn a_foreign_head_is_not_extended(store: TestStore) -> anyhow::Result<()> {
     let tampered = with_ten(&store).await?;
     unguard(&tampered, &store).await?;
-    let cut = "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE seq >= 8;
-        UPDATE ledger_head SET seq = 7, hash = (SELECT hash FROM ledger_chain WHERE seq = 7)";
+    let cut =
+        "DELETE FROM ledger_event WHERE id >= 8; DELETE FROM ledger_chain WHERE first_seq >= 8;
+        UPDATE ledger_head SET seq = 7, last_event = 7,
+            hash = (SELECT hash FROM ledger_chain WHERE first_seq = 5)";
     run(&tampered, cut.to_owned()).await?;
     drop(tampered);
     let restarted = ledger(&store).await?;
@@ -270,7 +319,7 @@ async fn a_chain_made_anew_under_the_old_head_is_found(store: TestStore) -> anyh
     let owner = with_ten(&store).await?;
     unguard(&owner, &store).await?;
     let emptied = "CREATE TABLE kept_head AS SELECT * FROM ledger_head;
-        UPDATE ledger_head SET seq = 0, signature = NULL;
+        UPDATE ledger_head SET seq = 0, signature = NULL, last_event = 0;
         DELETE FROM ledger_event; DELETE FROM ledger_chain";
     run(&owner, emptied.to_owned()).await?;
     let zero = match store.backend {

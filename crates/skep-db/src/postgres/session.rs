@@ -1,0 +1,156 @@
+//! Statements of one transaction, and what the server has made of it.
+
+use super::Shared;
+use super::address::Statements;
+use crate::DbError;
+use crate::value::{ColumnNames, Row, Value};
+use deadpool_postgres::ClientWrapper;
+use std::cell::RefCell;
+use tokio_postgres::error::{Severity, SqlState};
+use tokio_postgres::types::{ToSql, Type};
+
+/// The server's time in milliseconds.
+pub(crate) const NOW: &str =
+    "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS now";
+
+/// One PostgreSQL transaction.
+pub(crate) struct Session<'c> {
+    pub(super) client: &'c ClientWrapper,
+    pub(super) shared: &'c Shared,
+    /// Set by the first error after which the transaction must be run again, whatever the
+    /// closure makes of that error.
+    pub(super) broken: &'c RefCell<Option<Broken>>,
+}
+
+/// Why a transaction must be run again.
+pub(super) enum Broken {
+    /// It was in the way of another.
+    Conflict,
+    /// Its connection is gone. What the driver said.
+    Connection(String),
+}
+
+impl Session<'_> {
+    pub(crate) async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        let text = &self.shared.rewriter.postgres(sql).text;
+        let done = match self.shared.statements {
+            Statements::Kept => {
+                let statement = self.prepare(text).await?;
+                self.client.execute(&statement, &untyped(params)).await
+            }
+            Statements::Unnamed => self.client.execute_typed(text, &typed(params)).await,
+        };
+        done.map_err(|error| self.statement_error(text, error))
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let known = self.shared.rewriter.postgres(sql);
+        let text = &known.text;
+        let rows = match self.shared.statements {
+            Statements::Kept => {
+                let statement = self.prepare(text).await?;
+                self.client.query(&statement, &untyped(params)).await
+            }
+            Statements::Unnamed => self.client.query_typed(text, &typed(params)).await,
+        };
+        let rows = rows.map_err(|error| self.statement_error(text, error))?;
+        let Some(first) = rows.first() else {
+            return Ok(Vec::new());
+        };
+        let columns = known.columns(&first.columns().iter().map(|column| column.name()));
+        rows.iter()
+            .map(|row| {
+                let values = (0..columns.len())
+                    .map(|i| {
+                        row.try_get::<_, Value>(i)
+                            .map_err(|e| DbError::statement(text, e))
+                    })
+                    .collect::<Result<_, _>>()?;
+                Ok(Row {
+                    columns: ColumnNames::clone(&columns),
+                    values,
+                })
+            })
+            .collect()
+    }
+
+    pub(crate) async fn batch(&self, sql: &str) -> Result<(), DbError> {
+        self.client
+            .batch_execute(sql)
+            .await
+            .map_err(|error| self.statement_error(sql, error))
+    }
+
+    async fn prepare(&self, text: &str) -> Result<tokio_postgres::Statement, DbError> {
+        self.client
+            .prepare_cached(text)
+            .await
+            .map_err(|error| self.statement_error(text, error))
+    }
+
+    fn statement_error(&self, sql: &str, error: tokio_postgres::Error) -> DbError {
+        if is_conflict(&error) {
+            *self.broken.borrow_mut() = Some(Broken::Conflict);
+        } else if is_lost(&error) {
+            *self.broken.borrow_mut() = Some(Broken::Connection(error.to_string()));
+        }
+        if let Some(db_error) = error.as_db_error()
+            && db_error.code().code().starts_with("23")
+        {
+            let constraint = db_error
+                .constraint()
+                .unwrap_or(db_error.message())
+                .to_owned();
+            return DbError::Constraint { constraint };
+        }
+        DbError::statement(sql, error)
+    }
+}
+
+fn untyped(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
+    params
+        .iter()
+        .map(|value| value as &(dyn ToSql + Sync))
+        .collect()
+}
+
+fn typed(params: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    params
+        .iter()
+        .map(|value| (value as &(dyn ToSql + Sync), value.postgres_type()))
+        .collect()
+}
+
+/// Whether the transaction was in the way of another; nothing of it remains.
+pub(super) fn is_conflict(error: &tokio_postgres::Error) -> bool {
+    error.code().is_some_and(|code| {
+        *code == SqlState::T_R_SERIALIZATION_FAILURE || *code == SqlState::T_R_DEADLOCK_DETECTED
+    })
+}
+
+/// Whether the connection is gone: closed, broken, or ended by the server, which says FATAL.
+pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
+    if let Some(said) = error.as_db_error() {
+        return matches!(
+            said.parsed_severity(),
+            Some(Severity::Fatal | Severity::Panic)
+        );
+    }
+    let source = std::error::Error::source(error);
+    error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
+}
+
+/// Whether a connection that could not be made may be had a moment later: the server is starting,
+/// stopping, out of connections, or not there.
+pub(super) fn may_come_back(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        None => true,
+        Some(code) => [
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CRASH_SHUTDOWN,
+            SqlState::TOO_MANY_CONNECTIONS,
+        ]
+        .contains(code),
+    }
+}

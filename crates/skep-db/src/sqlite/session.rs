@@ -1,0 +1,132 @@
+//! One SQLite connection, its prepared statements and the names of their columns.
+
+use crate::value::{ColumnNames, Row, Value};
+use crate::{DbError, limits::STATEMENT_TEXTS_MAX};
+use rusqlite::Connection;
+use std::cell::RefCell;
+use std::collections::HashMap;
+
+/// A connection that belongs to one thread.
+pub(crate) struct Session {
+    connection: Connection,
+    columns: RefCell<HashMap<String, ColumnNames>>,
+}
+
+impl Session {
+    pub(crate) fn new(connection: Connection) -> Self {
+        Self {
+            connection,
+            columns: RefCell::default(),
+        }
+    }
+
+    pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(sql)
+            .map_err(|e| DbError::statement(sql, e))?;
+        let changed = statement
+            .execute(rusqlite::params_from_iter(params))
+            .map_err(|e| statement_error(sql, e))?;
+        Ok(changed as u64)
+    }
+
+    pub(crate) fn batch(&self, sql: &str) -> Result<(), DbError> {
+        self.connection
+            .execute_batch(sql)
+            .map_err(|e| DbError::statement(sql, e))
+    }
+
+    pub(crate) fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let mut statement = self
+            .connection
+            .prepare_cached(sql)
+            .map_err(|e| DbError::statement(sql, e))?;
+        let columns = self.column_names(sql, &statement);
+        let mut rows = statement
+            .query(rusqlite::params_from_iter(params))
+            .map_err(|e| statement_error(sql, e))?;
+        let mut answer = Vec::new();
+        while let Some(row) = rows.next().map_err(|e| statement_error(sql, e))? {
+            let values = (0..columns.len())
+                .map(|i| {
+                    row.get::<_, Value>(i)
+                        .map_err(|e| DbError::statement(sql, e))
+                })
+                .collect::<Result<_, _>>()?;
+            answer.push(Row {
+                columns: ColumnNames::clone(&columns),
+                values,
+            });
+        }
+        Ok(answer)
+    }
+
+    /// Runs a statement without parameters.
+    pub(crate) fn statement(&self, sql: &str) -> Result<(), DbError> {
+        self.execute(sql, &[]).map(|_| ())
+    }
+
+    /// Ends a transaction that is still open, without a trace.
+    pub(crate) fn roll_back(&self) {
+        if !self.connection.is_autocommit() {
+            drop(self.connection.execute_batch("ROLLBACK"));
+        }
+    }
+
+    /// The names of a statement's columns, made once for its text.
+    fn column_names(&self, sql: &str, statement: &rusqlite::Statement<'_>) -> ColumnNames {
+        let mut known = self.columns.borrow_mut();
+        // Compared, because a changed schema can give a text other columns.
+        if let Some(names) = known.get(sql)
+            && names.iter().eq(statement.column_names())
+        {
+            return ColumnNames::clone(names);
+        }
+        let names: ColumnNames = statement.column_names().map(str::to_owned).collect();
+        if known.len() < STATEMENT_TEXTS_MAX {
+            known.insert(sql.to_owned(), ColumnNames::clone(&names));
+        }
+        names
+    }
+}
+
+fn statement_error(sql: &str, error: rusqlite::Error) -> DbError {
+    if let rusqlite::Error::SqliteFailure(code, message) = &error
+        && code.code == rusqlite::ErrorCode::ConstraintViolation
+    {
+        let text = message.as_deref().unwrap_or("a constraint");
+        let constraint = text
+            .rsplit_once(": ")
+            .map_or(text, |(_, name)| name)
+            .to_owned();
+        return DbError::Constraint { constraint };
+    }
+    DbError::statement(sql, error)
+}
+
+impl rusqlite::ToSql for Value {
+    fn to_sql(&self) -> rusqlite::Result<rusqlite::types::ToSqlOutput<'_>> {
+        use rusqlite::types::{ToSqlOutput, ValueRef};
+        Ok(ToSqlOutput::Borrowed(match self {
+            Self::Null => ValueRef::Null,
+            Self::Int(int) => ValueRef::Integer(*int),
+            Self::Real(real) => ValueRef::Real(*real),
+            Self::Text(text) => ValueRef::Text(text.as_bytes()),
+            Self::Bytes(bytes) => ValueRef::Blob(bytes),
+        }))
+    }
+}
+
+impl rusqlite::types::FromSql for Value {
+    fn column_result(value: rusqlite::types::ValueRef<'_>) -> rusqlite::types::FromSqlResult<Self> {
+        use rusqlite::types::ValueRef;
+        Ok(match value {
+            ValueRef::Null => Self::Null,
+            ValueRef::Integer(int) => Self::Int(int),
+            ValueRef::Real(real) => Self::Real(real),
+            ValueRef::Text(_) => Self::Text(value.as_str()?.to_owned()),
+            ValueRef::Blob(bytes) => Self::Bytes(bytes.to_vec()),
+        })
+    }
+}
