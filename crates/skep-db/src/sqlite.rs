@@ -1,8 +1,7 @@
 //! SQLite: one writer thread with group commit, a few read-only connections.
 //!
-//! The writer takes what waits, runs each operation in a savepoint, commits once and answers
-//! after the commit. A failed operation undoes itself only; a failed commit fails all of its
-//! operations. The file is never opened by ordinary file calls while it is live.
+//! The writer takes what waits, runs all of it in one transaction, commits once and answers after
+//! the commit. A failed operation undoes itself only; a failed commit fails all of its operations. The file is never opened by ordinary file calls while it is live.
 
 mod session;
 
@@ -18,6 +17,7 @@ use crate::tx::Connection as TxConnection;
 use crate::{DbError, Locals, Tx};
 use rusqlite::{Connection, OpenFlags};
 use skep_stdx::SharedClock;
+use std::cell::Cell;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
@@ -58,6 +58,7 @@ impl Sqlite {
                 clock: writer_clock,
                 before_commit,
                 topics,
+                careful_batches: Cell::new(0),
             }
             .run(&write_queue);
         })?;
@@ -195,7 +196,13 @@ struct Writer {
     clock: Option<SharedClock>,
     before_commit: Option<BeforeCommit>,
     topics: Topics,
+    /// How many more batches get a savepoint for each operation.
+    careful_batches: Cell<u32>,
 }
+
+/// After an operation that had to be undone, this many batches get savepoints at once: whoever
+/// fails often must not have everything run twice.
+const CAREFUL_BATCHES: u32 = 16;
 
 impl Writer {
     fn run(self, queue: &mpsc::Receiver<Box<dyn Operation>>) {
@@ -245,21 +252,7 @@ impl Writer {
 
     fn run_batch(&self, batch: &mut [Box<dyn Operation>]) -> Result<Vec<&'static str>, DbError> {
         let session = &self.session;
-        session.statement("BEGIN IMMEDIATE")?;
-        let (mut wakes, mut left) = (Vec::new(), Vec::new());
-        for operation in batch {
-            session.statement("SAVEPOINT operation")?;
-            let mut tx = self.tx();
-            if operation.run(&mut tx) {
-                wakes.append(&mut tx.wakes);
-                if !tx.locals.is_empty() {
-                    left.push(tx.locals);
-                }
-            } else {
-                session.statement("ROLLBACK TO operation")?;
-            }
-            session.statement("RELEASE operation")?;
-        }
+        let (mut wakes, mut left) = self.run_operations(batch)?;
         if let Some(before_commit) = &self.before_commit
             && !left.is_empty()
         {
@@ -277,10 +270,68 @@ impl Writer {
         Ok(wakes)
     }
 
+    /// Runs all operations in one transaction. A savepoint for each makes SQLite copy every page
+    /// that it changes, so at first there are none; when one fails that has changed something, all
+    /// are run again, each in a savepoint, and so are the next few batches.
+    fn run_operations(&self, batch: &mut [Box<dyn Operation>]) -> Result<Ran, DbError> {
+        let careful = self.careful_batches.get();
+        self.careful_batches.set(careful.saturating_sub(1));
+        if careful == 0 {
+            self.session.statement("BEGIN IMMEDIATE")?;
+            if let Some(ran) = self.run_plainly(batch) {
+                return Ok(ran);
+            }
+            self.session.roll_back();
+            self.careful_batches.set(CAREFUL_BATCHES);
+        }
+        self.session.statement("BEGIN IMMEDIATE")?;
+        self.run_in_savepoints(batch)
+    }
+
+    /// `None` when an operation has failed and left changes.
+    fn run_plainly(&self, batch: &mut [Box<dyn Operation>]) -> Option<Ran> {
+        let mut ran = Ran::default();
+        for operation in batch {
+            self.session.forget_writes();
+            let mut tx = self.tx();
+            if operation.run(&mut tx) {
+                take_over(&mut ran, tx);
+            } else if self.session.has_written() || !self.session.in_transaction() {
+                return None;
+            }
+        }
+        Some(ran)
+    }
+
+    fn run_in_savepoints(&self, batch: &mut [Box<dyn Operation>]) -> Result<Ran, DbError> {
+        let mut ran = Ran::default();
+        for operation in batch {
+            self.session.statement("SAVEPOINT operation")?;
+            let mut tx = self.tx();
+            if operation.run(&mut tx) {
+                take_over(&mut ran, tx);
+            } else {
+                self.session.statement("ROLLBACK TO operation")?;
+            }
+            self.session.statement("RELEASE operation")?;
+        }
+        Ok(ran)
+    }
+
     fn tx(&self) -> Tx<'_> {
         let mut tx = Tx::new(TxConnection::Sqlite(&self.session), self.clock.as_ref());
         tx.takes_locals = self.before_commit.is_some();
         tx
+    }
+}
+
+/// What the operations of a batch want done at its commit: wake-ups, and what they left.
+type Ran = (Vec<&'static str>, Vec<Locals>);
+
+fn take_over((wakes, left): &mut Ran, mut tx: Tx<'_>) {
+    wakes.append(&mut tx.wakes);
+    if !tx.locals.is_empty() {
+        left.push(tx.locals);
     }
 }
 
@@ -314,6 +365,8 @@ fn open_writer(path: &Path) -> Result<Connection, DbError> {
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.pragma_update(None, "foreign_keys", "ON")?;
         connection.pragma_update(None, "trusted_schema", "OFF")?;
+        // What a savepoint keeps of changed pages stays in memory.
+        connection.pragma_update(None, "temp_store", "MEMORY")?;
         connection.set_prepared_statement_cache_capacity(256);
         // A read-only file opens; only a write tells.
         connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")

@@ -7,6 +7,7 @@ use skep_testkit::{TestStore, on_both_engines};
 
 on_both_engines!(
     a_failed_operation_undoes_itself_only,
+    among_many_only_what_was_confirmed_is_there,
     a_reader_cannot_write,
     a_reader_sees_one_snapshot,
     a_refused_statement_cannot_be_passed_over,
@@ -68,6 +69,85 @@ async fn a_failed_operation_undoes_itself_only(store: TestStore) -> anyhow::Resu
     assert_eq!(good?, 1);
     assert!(bad.is_err_and(|error| error.is_constraint()));
     assert_eq!(sums(&db).await?, [("a".to_owned(), 1)]);
+    Ok(())
+}
+
+/// Hundreds of operations at once, of which many fail: before they wrote anything, after it, by a
+/// statement, by a panic, after a change of the schema. Batches of all kinds of company come about.
+async fn among_many_only_what_was_confirmed_is_there(store: TestStore) -> anyhow::Result<()> {
+    let db = store.open(SCHEMA, None).await?;
+    for round in 0..6_i64 {
+        let tasks: Vec<_> = (0..100_i64)
+            .map(|n| {
+                let (db, name) = (db.clone(), format!("{round}-{n}"));
+                // Fewer and fewer fail, so that quiet times are among it too.
+                let how = if n % (round + 1) == 0 { n % 7 } else { 6 };
+                skep_stdx::spawn("operation", async move {
+                    let (inserted, kept) = (name.clone(), name);
+                    let written = db
+                        .write("operation", async move |tx: &mut Tx<'_>| {
+                            fail_as(tx, how, &inserted).await
+                        })
+                        .await;
+                    (kept, written.is_ok())
+                })
+            })
+            .collect();
+        let mut confirmed = Vec::new();
+        for task in tasks {
+            let (name, ok) = task.await?;
+            if ok {
+                confirmed.push((name, 1));
+            }
+        }
+        confirmed.sort();
+        let mut found = sums(&db).await?;
+        found.retain(|(name, _)| name.starts_with(&format!("{round}-")));
+        found.sort();
+        assert_eq!(found, confirmed, "round {round}");
+        assert!(confirmed.len() > 10, "round {round}");
+    }
+    let tables = db
+        .read("stray tables", async |tx: &mut Tx<'_>| {
+            tx.query_opt("SELECT * FROM stray", &[]).await
+        })
+        .await;
+    assert!(tables.is_err(), "a table of a failed operation is there");
+    Ok(())
+}
+
+async fn fail_as(tx: &mut Tx<'_>, how: i64, name: &str) -> Result<(), DbError> {
+    let failure = || Err(DbError::Closed);
+    match how {
+        0 => return failure(),
+        1 => {
+            insert(tx, name, 1).await?;
+            return failure();
+        }
+        2 => {
+            insert(tx, name, 1).await?;
+            insert(tx, name, 2).await?;
+        }
+        3 => {
+            let sql = "SELECT sum FROM account WHERE name = ?1";
+            tx.query_opt(sql, params![name]).await?;
+            return failure();
+        }
+        4 => {
+            insert(tx, name, 1).await?;
+            #[expect(clippy::panic, reason = "an operation that panics is one of the cases")]
+            {
+                panic!("as asked");
+            }
+        }
+        5 => {
+            tx.batch("CREATE TABLE stray (n BIGINT)").await?;
+            return failure();
+        }
+        _ => {
+            insert(tx, name, 1).await?;
+        }
+    }
     Ok(())
 }
 

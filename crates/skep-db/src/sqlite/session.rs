@@ -3,13 +3,14 @@
 use crate::value::{ColumnNames, Row, Value};
 use crate::{DbError, limits::STATEMENT_TEXTS_MAX};
 use rusqlite::Connection;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 /// A connection that belongs to one thread.
 pub(crate) struct Session {
     connection: Connection,
     columns: RefCell<HashMap<String, ColumnNames>>,
+    has_written: Cell<bool>,
 }
 
 impl Session {
@@ -17,6 +18,7 @@ impl Session {
         Self {
             connection,
             columns: RefCell::default(),
+            has_written: Cell::new(false),
         }
     }
 
@@ -25,6 +27,7 @@ impl Session {
             .connection
             .prepare_cached(sql)
             .map_err(|e| DbError::statement(sql, e))?;
+        self.note(&statement);
         let changed = statement
             .execute(rusqlite::params_from_iter(params))
             .map_err(|e| statement_error(sql, e))?;
@@ -32,6 +35,7 @@ impl Session {
     }
 
     pub(crate) fn batch(&self, sql: &str) -> Result<(), DbError> {
+        self.has_written.set(true);
         self.connection
             .execute_batch(sql)
             .map_err(|e| DbError::statement(sql, e))
@@ -42,6 +46,7 @@ impl Session {
             .connection
             .prepare_cached(sql)
             .map_err(|e| DbError::statement(sql, e))?;
+        self.note(&statement);
         let columns = self.column_names(sql, &statement);
         let mut rows = statement
             .query(rusqlite::params_from_iter(params))
@@ -65,6 +70,27 @@ impl Session {
     /// Runs a statement without parameters.
     pub(crate) fn statement(&self, sql: &str) -> Result<(), DbError> {
         self.execute(sql, &[]).map(|_| ())
+    }
+
+    /// Begins to watch for statements that write.
+    pub(crate) fn forget_writes(&self) {
+        self.has_written.set(false);
+    }
+
+    /// Whether a statement that writes was run since [`Session::forget_writes`].
+    pub(crate) fn has_written(&self) -> bool {
+        self.has_written.get()
+    }
+
+    /// Whether the transaction is still open; the engine itself ends it after some failures.
+    pub(crate) fn in_transaction(&self) -> bool {
+        !self.connection.is_autocommit()
+    }
+
+    fn note(&self, statement: &rusqlite::Statement<'_>) {
+        if !statement.readonly() {
+            self.has_written.set(true);
+        }
     }
 
     /// Ends a transaction that is still open, without a trace.
