@@ -306,6 +306,20 @@ CREATE INDEX model_call_of_key ON public.model_call USING btree (key_id);
 
 CREATE INDEX model_call_under_way ON public.model_call USING btree (id) WHERE (state = 'reserved'::text);
 
+CREATE TABLE node (
+    id text NOT NULL,
+    host text NOT NULL,
+    roles text NOT NULL,
+    slots bigint NOT NULL,
+    version text NOT NULL,
+    shared_id text NOT NULL,
+    draining bigint NOT NULL,
+    started_at bigint NOT NULL,
+    seen_at bigint NOT NULL,
+    left_at bigint,
+    CONSTRAINT node_pkey PRIMARY KEY (id)
+);
+
 CREATE TABLE queue_gate (
     one bigint NOT NULL,
     after_lane text NOT NULL,
@@ -372,6 +386,12 @@ CREATE TABLE schema_step (
     checksum text NOT NULL,
     applied_at bigint NOT NULL,
     CONSTRAINT schema_step_pkey PRIMARY KEY (owner, version)
+);
+
+CREATE TABLE scope_gate (
+    one bigint NOT NULL,
+    CONSTRAINT scope_gate_one_check CHECK ((one = 1)),
+    CONSTRAINT scope_gate_pkey PRIMARY KEY (one)
 );
 
 CREATE TABLE verdict (

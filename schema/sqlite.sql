@@ -284,6 +284,19 @@ CREATE INDEX model_call_of_key ON model_call (key_id);
 
 CREATE INDEX model_call_under_way ON model_call (id) WHERE state = 'reserved';
 
+CREATE TABLE node (
+    id TEXT NOT NULL PRIMARY KEY,
+    host TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    slots INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    shared_id TEXT NOT NULL,
+    draining INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    left_at INTEGER
+) STRICT;
+
 CREATE TABLE queue_gate (
     one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
     after_lane TEXT NOT NULL
@@ -340,6 +353,8 @@ CREATE INDEX review_by_parent ON review (parent_id);
 CREATE TABLE schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));
+
+CREATE TABLE scope_gate (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1)) STRICT;
 
 CREATE TABLE verdict (
     attempt_id TEXT NOT NULL PRIMARY KEY,

@@ -12,6 +12,7 @@ use crate::document::{
 use crate::event_stream::EventStream;
 use crate::installation::{HealthView, LedgerEntries};
 use crate::limits;
+use crate::node::NodeView;
 use crate::queue::QueueView;
 use crate::route::Verb;
 use bytes::Bytes;
@@ -169,6 +170,21 @@ impl Client {
     /// Lets a paused queue go on.
     pub async fn resume_queue(&self, queue: &str) -> Result<QueueView, ClientError> {
         self.post(&queue_path(queue, "/resume"), None::<&()>).await
+    }
+
+    /// The nodes of the store.
+    pub async fn nodes(&self) -> Result<Page<NodeView>, ClientError> {
+        self.get("/api/v1/nodes").await
+    }
+
+    /// Lets a node take no more work.
+    pub async fn drain_node(&self, node: &str) -> Result<NodeView, ClientError> {
+        self.post(&node_path(node, "/drain"), None::<&()>).await
+    }
+
+    /// Lets a drained node work again.
+    pub async fn resume_node(&self, node: &str) -> Result<NodeView, ClientError> {
+        self.post(&node_path(node, "/resume"), None::<&()>).await
     }
 
     /// A page of ledger events after a sequence number, oldest first.
@@ -384,6 +400,10 @@ pub(crate) async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Out
 
 fn job_path(reference: &str, rest: &str) -> String {
     format!("/api/v1/jobs/{}{rest}", percent_encoded(reference))
+}
+
+fn node_path(node: &str, rest: &str) -> String {
+    format!("/api/v1/nodes/{}{rest}", percent_encoded(node))
 }
 
 fn queue_path(queue: &str, rest: &str) -> String {

@@ -7,6 +7,7 @@ use crate::document::{
     Page, RetryRequest,
 };
 use crate::installation::{HealthView, LedgerEntries};
+use crate::node::NodeView;
 use crate::queue::QueueView;
 use serde_json::Value;
 
@@ -58,6 +59,12 @@ pub enum Operation {
     PauseQueue,
     /// A paused queue goes on.
     ResumeQueue,
+    /// The nodes of the store.
+    ListNodes,
+    /// A node takes no more work.
+    DrainNode,
+    /// A drained node works again.
+    ResumeNode,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -87,6 +94,9 @@ impl Operation {
             Self::ListQueues => "list_queues",
             Self::PauseQueue => "pause_queue",
             Self::ResumeQueue => "resume_queue",
+            Self::ListNodes => "list_nodes",
+            Self::DrainNode => "drain_node",
+            Self::ResumeNode => "resume_node",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::VerifyLedger => "verify_ledger",
@@ -302,6 +312,32 @@ pub const ROUTES: &[Route] = &[
         .with(&[QUEUE])
     },
     Route::get(
+        Operation::ListNodes,
+        "/api/v1/nodes",
+        "The nodes of the store, the newest start first.",
+        json::<Page<NodeView>>(),
+    ),
+    Route {
+        answer: json::<NodeView>(),
+        ..Route::post(
+            Operation::DrainNode,
+            "/api/v1/nodes/{node}/drain",
+            "A node finishes what it runs and takes no more work.",
+            None,
+        )
+        .with(&[NODE])
+    },
+    Route {
+        answer: json::<NodeView>(),
+        ..Route::post(
+            Operation::ResumeNode,
+            "/api/v1/nodes/{node}/resume",
+            "A drained node works again.",
+            None,
+        )
+        .with(&[NODE])
+    },
+    Route::get(
         Operation::Events,
         "/api/v1/events",
         "The ledger: server-sent events as it grows, or with `limit` one page as JSON.",
@@ -364,6 +400,11 @@ const QUEUE: Parameter = parameter(
     "queue",
     Place::Path,
     "The queue's name; `*` for every queue.",
+);
+const NODE: Parameter = parameter(
+    "node",
+    Place::Path,
+    "The node's id, its host's name, or `here` for the one that answers.",
 );
 const ATTEMPT: Parameter = parameter(
     "attempt",

@@ -129,7 +129,7 @@ async fn run_check(
         }
     };
     let log = log
-        .strip_prefix(context.home.root())
+        .strip_prefix(context.home.shared())
         .unwrap_or(&log)
         .to_string_lossy()
         .into_owned();

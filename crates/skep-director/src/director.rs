@@ -2,18 +2,19 @@
 
 use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
+use crate::node::NodeOptions;
 use crate::running::Running;
-use crate::{EngineError, Home, account, dispatch, engine, landing, queue, reference};
+use crate::{EngineError, Home, account, dispatch, engine, landing, node, queue, reference};
 use skep_api::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
-    Page, QueueView, RetryRequest,
+    NodeView, Page, QueueView, RetryRequest,
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
 use skep_queue::{ClaimMemory, FlowPolicy};
 use skep_sandbox::FencePaths;
 use skep_stdx::{SharedClock, SharedEntropy};
-use skep_types::{JobState, NodeId};
+use skep_types::{JobState, NodeId, NodeRole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -37,6 +38,8 @@ pub struct DirectorOptions {
     pub engine: EngineConfig,
     /// The limits of the queue.
     pub flow: Arc<FlowPolicy>,
+    /// What this node is and does.
+    pub node: NodeOptions,
     /// What agents may read besides the system.
     pub toolchain: ToolchainConfig,
     /// The clock for ids and reports; leases follow the store's.
@@ -70,6 +73,7 @@ pub(crate) struct Context {
     pub(crate) ledger_public_key: LedgerPublicKey,
     pub(crate) owner: String,
     pub(crate) node: NodeId,
+    pub(crate) options: NodeOptions,
     pub(crate) running: Running,
     /// Held while a builder's scope is compared with those of the live ones and taken. One process
     /// holds a home, and only its jobs share its vaults; on PostgreSQL two transactions would not
@@ -79,6 +83,11 @@ pub(crate) struct Context {
 }
 
 impl Context {
+    /// Whether this node does that.
+    pub(crate) fn has_role(&self, role: NodeRole) -> bool {
+        self.options.roles.contains(&role)
+    }
+
     /// The configured toolchain folders that exist, `~` resolved.
     pub(crate) fn toolchain_roots(&self) -> Vec<PathBuf> {
         let user_home = std::env::var_os("HOME").map(PathBuf::from);
@@ -137,6 +146,7 @@ impl Director {
             ledger_public_key: options.ledger_public_key,
             owner: options.owner,
             node,
+            options: options.node,
             running: Running::default(),
             scopes: tokio::sync::Mutex::default(),
             landings: landing::Turns::default(),
@@ -205,6 +215,20 @@ impl Director {
         paused: bool,
     ) -> Result<QueueView, DirectorError> {
         queue::set_paused(&self.0, queue, paused).await
+    }
+
+    /// The nodes of the store.
+    pub async fn nodes(&self) -> Result<Page<NodeView>, DirectorError> {
+        node::nodes(&self.0).await
+    }
+
+    /// Lets a node, by id or host name, take no more work, or work again.
+    pub async fn set_node_draining(
+        &self,
+        reference: &str,
+        draining: bool,
+    ) -> Result<NodeView, DirectorError> {
+        node::set_draining(&self.0, reference, draining).await
     }
 
     /// Starts an ended or waiting job again.

@@ -8,10 +8,11 @@ use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
-use crate::{account, delivery, landing, record, verify};
+use crate::{account, delivery, landing, node, record, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
-use skep_types::{FailureClass, JobId, JobState, LandingState};
+use skep_stdx::Stopwatch;
+use skep_types::{FailureClass, JobId, JobState, LandingState, NodeRole};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -23,18 +24,71 @@ pub enum EngineError {
     /// What an earlier engine left could not be put in order.
     #[error("reconcile what an earlier engine left")]
     Reconcile(#[source] DirectorError),
+    /// The folder that nodes share cannot be used.
+    #[error("use the folder that the nodes of this store share")]
+    Shared(#[source] std::io::Error),
+    /// Another node of the store shares another folder.
+    #[error("join the nodes of this store: the one on {host} shares another folder")]
+    NotShared {
+        /// Where it runs.
+        host: String,
+    },
+    /// The node could not be written down.
+    #[error("join the nodes of this store")]
+    Join(#[source] DirectorError),
+}
+
+impl EngineError {
+    /// The stable code for users and scripts.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Reconcile(_) | Self::Join(_) => "engine_failed",
+            Self::Shared(_) => "shared_folder_unusable",
+            Self::NotShared { .. } => "shared_folder_differs",
+        }
+    }
+
+    /// What to do about it.
+    pub const fn hint(&self) -> &'static str {
+        match self {
+            Self::Reconcile(_) | Self::Join(_) => "`skep doctor` says what is wrong",
+            Self::Shared(_) => "`shared` of [cluster] names a folder that this user can write",
+            Self::NotShared { .. } => {
+                "give every node the same `shared` folder in [cluster]; `skep node list` names them"
+            }
+        }
+    }
+}
+
+impl From<DbError> for EngineError {
+    fn from(error: DbError) -> Self {
+        Self::Join(error.into())
+    }
 }
 
 /// Runs until [`Running::stop`].
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     reconcile(&context).await.map_err(EngineError::Reconcile)?;
-    let heartbeat = skep_stdx::spawn("heartbeat", heartbeat(Arc::clone(&context)));
-    let deliveries = skep_stdx::spawn("delivery", delivery::run(Arc::clone(&context)));
+    node::join(&context).await?;
+    let mut tasks = vec![skep_stdx::spawn(
+        "heartbeat",
+        heartbeat(Arc::clone(&context)),
+    )];
+    if context.has_role(NodeRole::Engine) {
+        let deliveries = delivery::run(Arc::clone(&context));
+        tasks.push(skep_stdx::spawn("delivery", deliveries));
+    }
+    let works = context.has_role(NodeRole::Worker);
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
     let mut stop = context.running.stopping();
     while !*stop.borrow_and_update() {
-        match claim(&context).await {
+        let claims = if works {
+            claim(&context).await
+        } else {
+            Ok(Vec::new())
+        };
+        match claims {
             Ok(claims) => claims.into_iter().for_each(|claim| begin(&context, claim)),
             Err(error) => tracing::error!(error = describe(&error), "no work was claimed"),
         }
@@ -46,8 +100,10 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
         }
     }
     drain(&context).await;
-    heartbeat.abort();
-    deliveries.abort();
+    for task in tasks {
+        task.abort();
+    }
+    node::leave(&context).await;
     Ok(())
 }
 
@@ -111,12 +167,16 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
     context
         .db
         .write("claim", async move |tx: &mut Tx<'_>| {
+            if record::is_draining(tx, &request.node).await? {
+                return Ok(Vec::new());
+            }
             skep_queue::claim(tx, &request).await
         })
         .await
 }
 
 async fn heartbeat(context: Arc<Context>) {
+    let mut renewed_last = Stopwatch::start();
     loop {
         tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
         let (node, jobs) = (context.node.clone(), context.running.jobs());
@@ -130,11 +190,24 @@ async fn heartbeat(context: Arc<Context>) {
             .await;
         match renewed {
             Ok(lost) => {
+                renewed_last = Stopwatch::start();
                 for job in &lost {
                     context.running.tell(job, Signal::LeaseLost);
                 }
             }
             Err(error) => tracing::error!(error = describe(&error), "claims were not renewed"),
+        }
+        // Cut off for as long as a lease lasts, others have what was ours. They are safe from us by
+        // the fence; what we run is ended all the same, for it can only burn time.
+        let lease = Duration::from_millis(LEASE_MS.unsigned_abs());
+        if renewed_last.elapsed() > lease && context.running.count() > 0 {
+            tracing::error!(
+                "the store was out of reach for a whole lease: what runs here is ended"
+            );
+            context.running.tell_all(Signal::LeaseLost);
+        }
+        if let Err(error) = node::seen(&context).await {
+            tracing::error!(error = describe(&error), "this node's life was not noted");
         }
         // Another node of this store may have died in the meantime.
         if let Err(error) = take_back(&context, false).await {

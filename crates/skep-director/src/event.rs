@@ -4,7 +4,7 @@ use crate::error::DirectorError;
 use serde::Serialize;
 use skep_db::Tx;
 use skep_ledger::Payload;
-use skep_types::{AttemptId, Fence, JobId};
+use skep_types::{AttemptId, Fence, JobId, NodeId};
 
 /// Appends `payload` to the ledger in the caller's transaction.
 pub(crate) async fn append<P: Payload>(
@@ -29,6 +29,22 @@ macro_rules! payload {
     };
 }
 
+payload!(
+    /// An engine has started; the subject is the home.
+    NodeJoined, "node_joined" { node: NodeId, slots: i64, roles: String }
+);
+payload!(
+    /// An engine has stopped in good order.
+    NodeLeft, "node_left" { node: NodeId }
+);
+payload!(
+    /// A person lets a node take no more work.
+    NodeDraining, "node_draining" { node: NodeId }
+);
+payload!(
+    /// A person lets a drained node work again.
+    NodeResumed, "node_resumed" { node: NodeId }
+);
 payload!(
     /// The dispatch record was written and its base pinned.
     JobDispatched, "job_dispatched" {

@@ -1,4 +1,5 @@
-//! The home: one folder that holds everything an engine owns.
+//! The home: one folder that holds everything an engine owns. On a store of several nodes, what
+//! they must all see (vaults, logs, reports, the ledger's key) lies in a folder that they share.
 
 use skep_stdx::{Clock, Entropy};
 use skep_types::NodeId;
@@ -8,18 +9,29 @@ use std::path::{Path, PathBuf};
 
 /// The paths inside a home. Making one touches nothing.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Home(PathBuf);
+pub struct Home {
+    root: PathBuf,
+    shared: Option<PathBuf>,
+}
 
 impl Home {
     /// The home at `root`.
     pub const fn at(root: PathBuf) -> Self {
-        Self(root)
+        Self { root, shared: None }
+    }
+
+    /// The same home, with what other nodes must see in `shared`.
+    #[must_use]
+    pub fn with_shared(mut self, shared: Option<PathBuf>) -> Self {
+        self.shared = shared;
+        self
     }
 
     /// Makes the folders that are missing, readable by their owner only.
     pub fn prepare(&self) -> io::Result<()> {
         let folders = [
             self.root().to_owned(),
+            self.shared().to_owned(),
             self.attempts(),
             self.vaults(),
             self.reports(),
@@ -35,38 +47,63 @@ impl Home {
 
     /// The folder itself.
     pub fn root(&self) -> &Path {
-        &self.0
+        &self.root
+    }
+
+    /// The folder that every node of the store sees: the home itself where there is one node.
+    pub fn shared(&self) -> &Path {
+        self.shared.as_deref().unwrap_or(&self.root)
+    }
+
+    /// What tells one shared folder from another: made once, kept in it.
+    pub(crate) fn shared_id(&self, entropy: &dyn Entropy) -> io::Result<String> {
+        let path = self.shared().join("shared-id");
+        if let Ok(known) = std::fs::read_to_string(&path) {
+            return Ok(known.trim().to_owned());
+        }
+        let mut random = [0_u8; 16];
+        entropy.fill(&mut random);
+        let fresh: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+        // Of two nodes that make it at once one wins, and both read that one's.
+        let draft = path.with_extension(&fresh);
+        std::fs::write(&draft, &fresh)?;
+        let linked = std::fs::hard_link(&draft, &path);
+        std::fs::remove_file(&draft)?;
+        match linked {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => Ok(std::fs::read_to_string(&path)?.trim().to_owned()),
+        }
     }
 
     /// The SQLite file.
     pub fn database(&self) -> PathBuf {
-        self.0.join("skep.db")
+        self.root.join("skep.db")
     }
 
     /// The Unix socket of whoever holds the home.
     pub fn socket(&self) -> PathBuf {
-        self.0.join("skep.sock")
+        self.root.join("skep.sock")
     }
 
     /// The lock of whoever holds the home.
     pub fn lock(&self) -> PathBuf {
-        self.0.join("skep.lock")
+        self.root.join("skep.lock")
     }
 
     /// The local API token.
     pub fn token(&self) -> PathBuf {
-        self.0.join("token")
+        self.root.join("token")
     }
 
     /// The key that signs the ledger's head.
     pub fn ledger_key(&self) -> PathBuf {
-        self.0.join("ledger.key")
+        self.shared().join("ledger.key")
     }
 
     /// The id of the engine of this home. The same after a restart, so that the engine knows what
     /// its earlier run held.
     pub(crate) fn node_id(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> NodeId {
-        let path = self.0.join("node");
+        let path = self.root.join("node");
         let known = std::fs::read_to_string(&path)
             .ok()
             .and_then(|text| text.trim().parse().ok());
@@ -81,22 +118,22 @@ impl Home {
 
     /// One folder for each attempt under way.
     pub fn attempts(&self) -> PathBuf {
-        self.0.join("attempts")
+        self.root.join("attempts")
     }
 
     /// The engine's own bare repositories, one for each source repository.
     pub fn vaults(&self) -> PathBuf {
-        self.0.join("vaults")
+        self.shared().join("vaults")
     }
 
     /// The delivered accounts of ended jobs.
     pub fn reports(&self) -> PathBuf {
-        self.0.join("reports")
+        self.shared().join("reports")
     }
 
     /// What workers and checks wrote, one folder for each job.
     pub fn logs(&self) -> PathBuf {
-        self.0.join("logs")
+        self.shared().join("logs")
     }
 }
 

@@ -21,6 +21,8 @@ pub const CONTRACT_ERROR_BYTES_MAX: usize = 512;
 pub const LEASE_MS: i64 = 60_000;
 /// How often a node renews its claims, in milliseconds: three tries fit into one lease.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// Nodes of one store that are looked at, dead ones included.
+pub const NODES_MAX: i64 = 256;
 /// How often the engine looks for work when nothing wakes it, in milliseconds.
 pub const POLL_MS: u64 = 1_000;
 /// What is kept of an attempt's output, in bytes.

@@ -3,6 +3,7 @@
 mod delivery;
 mod dispatch;
 mod landing;
+mod node;
 mod result;
 mod review;
 mod verdict;
@@ -10,6 +11,9 @@ mod verdict;
 pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
 pub(crate) use dispatch::{Dispatch, clear_reason, dispatch, put_dispatch, put_reason, reason};
 pub(crate) use landing::{LandingRow, landing, landings_under_way, put_landing};
+pub(crate) use node::{
+    NodeRow, is_draining, node, node_left, node_seen, nodes, put_node, set_draining,
+};
 pub(crate) use result::{ResultRow, latest_result, put_result, results};
 pub(crate) use review::{ReviewRow, finish_review, put_review, review, reviews};
 pub(crate) use verdict::{CheckRow, VerdictRow, check_runs, put_check_run, put_verdict, verdicts};

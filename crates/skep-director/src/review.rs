@@ -212,7 +212,7 @@ pub(crate) async fn instruction(
     );
     for check in &checks {
         let output = crate::log::tail(
-            &context.home.root().join(&check.log),
+            &context.home.shared().join(&check.log),
             REVIEW_OUTPUT_BYTES_MAX,
         )
         .unwrap_or_default();

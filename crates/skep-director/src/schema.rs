@@ -38,11 +38,27 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             name: "delivery",
             tier: "sensitive",
         },
+        Table {
+            name: "node",
+            tier: "convenience",
+        },
+        Table {
+            name: "scope_gate",
+            tier: "convenience",
+        },
     ],
-    steps: &[Step {
-        version: 1,
-        intent: "dispatch-to-delivery",
-        sqlite: include_str!("../schema/0001-dispatch-to-delivery.sqlite.sql"),
-        postgres: include_str!("../schema/0001-dispatch-to-delivery.postgres.sql"),
-    }],
+    steps: &[
+        Step {
+            version: 1,
+            intent: "dispatch-to-delivery",
+            sqlite: include_str!("../schema/0001-dispatch-to-delivery.sqlite.sql"),
+            postgres: include_str!("../schema/0001-dispatch-to-delivery.postgres.sql"),
+        },
+        Step {
+            version: 2,
+            intent: "nodes",
+            sqlite: include_str!("../schema/0002-nodes.sqlite.sql"),
+            postgres: include_str!("../schema/0002-nodes.postgres.sql"),
+        },
+    ],
 };

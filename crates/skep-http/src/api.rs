@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
     DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries,
-    LedgerView, LogView, Page, QueueView, RetryRequest,
+    LedgerView, LogView, NodeView, Page, QueueView, RetryRequest,
 };
 use skep_director::{DirectorError, JobQuery};
 use skep_types::JobState;
@@ -49,6 +49,9 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::ListQueues => on(verb, list_queues),
         Operation::PauseQueue => on(verb, pause_queue),
         Operation::ResumeQueue => on(verb, resume_queue),
+        Operation::ListNodes => on(verb, list_nodes),
+        Operation::DrainNode => on(verb, drain_node),
+        Operation::ResumeNode => on(verb, resume_node),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::VerifyLedger => on(verb, verify_ledger),
@@ -172,6 +175,18 @@ async fn pause_queue(State(shared): SharedState, Path(queue): Path<String>) -> A
 
 async fn resume_queue(State(shared): SharedState, Path(queue): Path<String>) -> Answer<QueueView> {
     Ok(Json(shared.director.set_queue_paused(&queue, false).await?))
+}
+
+async fn list_nodes(State(shared): SharedState) -> Answer<Page<NodeView>> {
+    Ok(Json(shared.director.nodes().await?))
+}
+
+async fn drain_node(State(shared): SharedState, Path(node): Path<String>) -> Answer<NodeView> {
+    Ok(Json(shared.director.set_node_draining(&node, true).await?))
+}
+
+async fn resume_node(State(shared): SharedState, Path(node): Path<String>) -> Answer<NodeView> {
+    Ok(Json(shared.director.set_node_draining(&node, false).await?))
 }
 
 async fn read_events(

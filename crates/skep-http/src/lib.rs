@@ -22,5 +22,5 @@ pub use connection::{listen_on_loopback, listen_on_socket};
 pub use error::ServeError;
 pub use gateway::serve_gateway;
 pub use ledger::ledger_entries;
-pub use server::{Server, ServerOptions};
+pub use server::{Server, ServerOptions, Services};
 pub use token::{LocalToken, TOKEN_PREFIX};

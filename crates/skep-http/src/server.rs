@@ -42,6 +42,28 @@ pub struct ServerOptions {
     pub version: &'static str,
 }
 
+/// What is served on a port, besides whether the process lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Services {
+    /// The API, to holders of the token.
+    pub api: bool,
+    /// The gateway, to holders of virtual keys.
+    pub gateway: bool,
+}
+
+impl Services {
+    /// Both.
+    pub const ALL: Self = Self {
+        api: true,
+        gateway: true,
+    };
+
+    /// Neither.
+    pub const fn is_none(self) -> bool {
+        !self.api && !self.gateway
+    }
+}
+
 /// What handlers share.
 pub(crate) struct Shared {
     pub(crate) director: Director,
@@ -90,9 +112,10 @@ impl Server {
     }
 
     /// Serves the API to holders of `token`, and the gateway to those of virtual keys, on a port.
-    pub fn serve_network(&mut self, listener: TcpListener, token: &Secret) {
+    /// Only what is asked for: the rest is not there.
+    pub fn serve_network(&mut self, listener: TcpListener, token: &Secret, services: Services) {
         let token = TokenCheck::new(token, self.shared.entropy.as_ref());
-        let router = network_router(&self.shared, token);
+        let router = network_router(&self.shared, token, services);
         let stop = self.stop.subscribe();
         let metrics = self.shared.metrics.clone();
         let serve = serve_network(
@@ -139,17 +162,23 @@ impl Server {
     }
 }
 
-fn network_router(shared: &Arc<Shared>, token: TokenCheck) -> Router {
-    let guarded = with_fallbacks(mounted(Access::Token))
-        .layer(from_fn_with_state(Arc::new(token), token_only));
+fn network_router(shared: &Arc<Shared>, token: TokenCheck, services: Services) -> Router {
+    let guarded = if services.api {
+        mounted(Access::Token)
+    } else {
+        Router::new()
+    };
+    let guarded = with_fallbacks(guarded).layer(from_fn_with_state(Arc::new(token), token_only));
     let api = guarded
         .merge(mounted(Access::Open))
         .layer(map_response(plain_and_fresh))
         .with_state(shared.clone());
-    finished(
-        api.merge(gateway::router(shared.gateway.clone())),
-        shared.metrics.clone(),
-    )
+    let router = if services.gateway {
+        api.merge(gateway::router(shared.gateway.clone()))
+    } else {
+        api
+    };
+    finished(router, shared.metrics.clone())
 }
 
 fn socket_router(shared: &Arc<Shared>) -> Router {

@@ -58,7 +58,7 @@ pub use reconcile::{LostLease, Reconciled, reconcile};
 pub use refusal::{RefusalReason, record_refusal};
 pub use retry::retry;
 pub use row::{Attempt, Held, Job, JobFlow};
-pub use standing::{QueueStanding, queue, queues};
+pub use standing::{QueueStanding, held_by, queue, queues};
 pub use wake::wake_job;
 
 use skep_db::{SchemaPart, Step, Table};

@@ -2,6 +2,7 @@
 
 use crate::limits::LIST_QUEUES_MAX;
 use skep_db::{DbError, Row, Tx, params};
+use skep_types::NodeId;
 
 /// The live jobs of one queue.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +43,12 @@ pub async fn queue(tx: &mut Tx<'_>, queue: &str) -> Result<QueueStanding, DbErro
             running: 0,
             waiting: 0,
         }))
+}
+
+/// How many jobs a node holds.
+pub async fn held_by(tx: &mut Tx<'_>, node: &NodeId) -> Result<i64, DbError> {
+    let sql = "SELECT COUNT(*) AS held FROM job WHERE lease_node = ?1";
+    tx.query_one(sql, params![node.as_str()]).await?.get("held")
 }
 
 const STANDING: &str = "SELECT q.queue,

@@ -1,7 +1,7 @@
 //! The command line as users meet it: help, errors, exit codes, one server to a home.
 
 mod holder;
-mod program;
+pub(crate) mod program;
 mod queue;
 mod run;
 
@@ -72,6 +72,10 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["job", "diff"],
         &["job", "cancel"],
         &["job", "retry"],
+        &["node"],
+        &["node", "list"],
+        &["node", "drain"],
+        &["node", "resume"],
         &["queue"],
         &["queue", "list"],
         &["queue", "pause"],

@@ -8,5 +8,6 @@ mod director;
 mod gateway;
 mod http;
 mod ledger;
+mod nodes;
 mod queue;
 mod schema;

@@ -33,6 +33,20 @@ text_enum! {
 }
 
 text_enum! {
+    /// What one node of a store does.
+    NodeRole, "node role" {
+        /// Seals the ledger, delivers reports, puts in order what others left.
+        Engine => "engine",
+        /// Serves model calls to whoever has a virtual key.
+        Gateway => "gateway",
+        /// Serves the API.
+        Web => "web",
+        /// Claims jobs and runs them.
+        Worker => "worker",
+    }
+}
+
+text_enum! {
     /// What a worker may do. Held by the fence, not by the prompt.
     Role, "role" {
         /// Reads everything in its repository, writes inside its scope, commits.

@@ -3,7 +3,7 @@
 //! Help, man pages, completions and `docs/reference/cli.md` are all printed from this tree.
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use skep_types::{Gate, JobKind, JobState, Role, Tier};
+use skep_types::{Gate, JobKind, JobState, NodeRole, Role, Tier};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -72,6 +72,9 @@ pub(crate) enum Command {
     /// See how the queues stand, pause and resume them
     #[command(subcommand)]
     Queue(Queue),
+    /// See the nodes of the store, drain them and let them work again
+    #[command(subcommand)]
+    Node(Node),
     /// Read, verify and export the record of everything that happened
     #[command(subcommand)]
     Ledger(Ledger),
@@ -108,6 +111,9 @@ pub(crate) struct Up {
     /// The loopback address to listen on [default: 127.0.0.1:7575]
     #[arg(long, value_name = "ADDRESS:PORT")]
     pub(crate) listen: Option<SocketAddr>,
+    /// What this node of the store does; may be repeated [default: everything]
+    #[arg(long, value_name = "ROLE", value_parser = words::<NodeRole>(NodeRole::WORDS))]
+    pub(crate) role: Vec<NodeRole>,
 }
 
 /// `skep run`
@@ -344,6 +350,25 @@ pub(crate) fn duration_seconds(text: &str) -> Result<i64, String> {
         return Err(wrong());
     }
     count.checked_mul(seconds).ok_or_else(wrong)
+}
+
+/// `skep node`
+#[derive(Debug, Subcommand)]
+pub(crate) enum Node {
+    /// List the engines of the store, the newest start first
+    List,
+    /// Let a node finish what it runs and take no more work
+    Drain(NodeReference),
+    /// Let a drained node work again
+    Resume(NodeReference),
+}
+
+/// A command about one node.
+#[derive(Debug, Args)]
+pub(crate) struct NodeReference {
+    /// The node's id, its host's name, or `here`
+    #[arg(value_name = "NODE")]
+    pub(crate) node: String,
 }
 
 /// `skep ledger`

@@ -55,6 +55,8 @@ pub(crate) struct Config {
     pub(crate) server: ServerTable,
     /// Where everything is kept.
     pub(crate) database: DatabaseTable,
+    /// What several nodes share.
+    pub(crate) cluster: ClusterTable,
 }
 
 /// `[server]`
@@ -69,6 +71,13 @@ impl Default for ServerTable {
     fn default() -> Self {
         Self { listen: LISTEN }
     }
+}
+
+/// `[cluster]`
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct ClusterTable {
+    shared: Option<PathBuf>,
 }
 
 /// `[database]`
@@ -116,6 +125,7 @@ struct File {
     limits: LimitsTable,
     server: ServerTable,
     database: DatabaseTable,
+    cluster: ClusterTable,
 }
 
 impl Config {
@@ -172,6 +182,7 @@ impl Config {
             limits: file.limits,
             server: file.server,
             database: file.database,
+            cluster: file.cluster,
         };
         config.check_parts()?;
         Ok(config)
@@ -199,6 +210,14 @@ impl Config {
                     ConfigError::Parts { path, reason }
                 }
             })
+    }
+
+    /// The folder that every node of the store sees; `None` where there is one node.
+    pub(crate) fn shared(&self) -> Option<PathBuf> {
+        self.cluster
+            .shared
+            .as_deref()
+            .map(|shared| self.located(shared))
     }
 
     /// What the queue takes.

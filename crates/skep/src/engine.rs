@@ -7,13 +7,13 @@ use crate::failure::{Failure, with_causes};
 use crate::home_lock::HomeLock;
 use skep_api::LedgerEntries;
 use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
-use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts};
+use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts, NodeOptions};
 use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, GatewayTables, Locality, Timeouts};
-use skep_http::{Server, ServerOptions, listen_on_socket, serve_gateway};
+use skep_http::{Server, ServerOptions, Services, listen_on_socket, serve_gateway};
 use skep_ledger::{LedgerKey, SealerService};
 use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
-use skep_types::NodeId;
-use std::collections::BTreeMap;
+use skep_types::{NodeId, NodeRole};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
@@ -28,6 +28,10 @@ const ENGINE_STOP_MS: u64 = skep_director::limits::DRAIN_MS + 5_000;
 /// The longest wait for model calls to be settled when the engine has stopped, in milliseconds; a
 /// call that takes longer is reconciled at the next start.
 const GATEWAY_STOP_MS: u64 = 2_000;
+
+/// How often the model calls of nodes that are gone are given up, in milliseconds: their money is
+/// held until then.
+const CALLS_UPKEEP_MS: u64 = 30_000;
 
 /// The tables of every crate, in the order of their layers.
 const SCHEMA: [SchemaPart; 5] = [
@@ -46,6 +50,7 @@ pub(crate) struct OpenHome {
     gateway: Arc<Gateway>,
     ledger_key: LedgerKey,
     entropy: SharedEntropy,
+    roles: BTreeSet<NodeRole>,
     /// Declared last, so that it is given back after the store was closed.
     _lock: HomeLock,
 }
@@ -69,6 +74,29 @@ impl OpenHome {
         config: &Config,
         secrets: Secrets,
     ) -> Result<Self, Failure> {
+        Self::open_as(home, lock, config, secrets, this_node()).await
+    }
+
+    /// The same with a say in what this node does.
+    pub(crate) async fn open_as(
+        home: &Home,
+        lock: HomeLock,
+        config: &Config,
+        secrets: Secrets,
+        node: NodeOptions,
+    ) -> Result<Self, Failure> {
+        let roles = node.roles.clone();
+        let home = &home.clone().with_shared(config.shared());
+        home.prepare().map_err(|error| {
+            Failure::unreachable(
+                "shared_folder_unusable",
+                format!(
+                    "the folder {} cannot be used: {error}",
+                    home.shared().display()
+                ),
+                "`shared` of [cluster] names a folder that this user can write",
+            )
+        })?;
         let clock: SharedClock = Arc::new(SystemClock);
         let entropy: SharedEntropy = Arc::new(OsEntropy);
         let configured = config.gateway(secrets)?;
@@ -106,6 +134,7 @@ impl OpenHome {
             workers: config.workers.clone(),
             engine: config.engine.clone(),
             flow: Arc::new(config.flow()?),
+            node,
             toolchain: config.toolchain.clone(),
             clock,
             entropy: entropy.clone(),
@@ -121,6 +150,7 @@ impl OpenHome {
             gateway,
             ledger_key,
             entropy,
+            roles,
             _lock: lock,
         })
     }
@@ -151,7 +181,7 @@ pub(crate) struct RunningHome {
     open: OpenHome,
     server: Option<Server>,
     engine: JoinHandle<Result<(), EngineError>>,
-    sealer: Option<(watch::Sender<bool>, JoinHandle<()>)>,
+    upkeep: Option<Upkeep>,
 }
 
 impl RunningHome {
@@ -161,15 +191,20 @@ impl RunningHome {
         port: Option<(TcpListener, Secret)>,
     ) -> Result<Self, Failure> {
         let ServedHome { open, mut server } = served;
-        let sealer = start_sealer(&open);
         // SQLite has one process at a time; on PostgreSQL other nodes have calls of their own.
-        let is_only_holder = sealer.is_none();
+        let is_only_holder = open.db.engine() == skep_db::Engine::Sqlite;
+        let keeps_order = open.roles.contains(&NodeRole::Engine);
+        let upkeep = (keeps_order && !is_only_holder).then(|| start_upkeep(&open));
         open.gateway
             .prepare(is_only_holder)
             .await
             .map_err(|error| store_failed(&error))?;
-        if let Some((listener, token)) = port {
-            server.serve_network(listener, &token);
+        let services = Services {
+            api: open.roles.contains(&NodeRole::Web),
+            gateway: open.roles.contains(&NodeRole::Gateway),
+        };
+        if let Some((listener, token)) = port.filter(|_| !services.is_none()) {
+            server.serve_network(listener, &token, services);
         }
         let director = open.director.clone();
         let engine = skep_stdx::spawn("engine", async move { director.run().await });
@@ -177,7 +212,7 @@ impl RunningHome {
             open,
             server: Some(server),
             engine,
-            sealer,
+            upkeep,
         })
     }
 
@@ -219,9 +254,10 @@ impl RunningHome {
         {
             tracing::warn!("model calls are still under way; the next start accounts for them");
         }
-        if let Some((stop, sealer)) = self.sealer {
-            stop.send_replace(true);
-            drop(within(GATEWAY_STOP_MS, sealer).await);
+        if let Some(upkeep) = self.upkeep {
+            upkeep.calls.abort();
+            upkeep.stop.send_replace(true);
+            drop(within(GATEWAY_STOP_MS, upkeep.sealer).await);
         }
         // Nobody listens any more; a socket that stays behind is removed by the next holder.
         drop(std::fs::remove_file(self.open.home.socket()));
@@ -252,7 +288,7 @@ fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>
     let hint = "`skep doctor` says what is wrong";
     match ended {
         Ok(Ok(())) => Failure::unreachable("engine_stopped", "the engine stopped", hint),
-        Ok(Err(error)) => Failure::unreachable("engine_failed", failed_to(&error), hint),
+        Ok(Err(error)) => Failure::unreachable(error.code(), failed_to(&error), error.hint()),
         Err(error) => Failure::unreachable(
             "engine_failed",
             format!("the engine ended by a defect: {error}"),
@@ -275,13 +311,19 @@ async fn open_store(home: &Home, config: &Config, key: &LedgerKey) -> Result<Db,
     Ok(Db::open(options).await?)
 }
 
-fn start_sealer(open: &OpenHome) -> Option<(watch::Sender<bool>, JoinHandle<()>)> {
-    if open.db.engine() == skep_db::Engine::Sqlite {
-        return None;
-    }
+/// What one node at least does for all of a PostgreSQL store.
+struct Upkeep {
+    stop: watch::Sender<bool>,
+    /// Seals the ledger.
+    sealer: JoinHandle<()>,
+    /// Gives up the model calls of nodes that are gone.
+    calls: JoinHandle<()>,
+}
+
+fn start_upkeep(open: &OpenHome) -> Upkeep {
     let (stop, mut stopped) = watch::channel(false);
     let service = SealerService::new(open.db.clone(), open.ledger_key.clone());
-    let task = skep_stdx::spawn("sealer", async move {
+    let sealer = skep_stdx::spawn("sealer", async move {
         let stop = async move {
             let _ = stopped.wait_for(|stopped| *stopped).await;
         };
@@ -292,7 +334,23 @@ fn start_sealer(open: &OpenHome) -> Option<(watch::Sender<bool>, JoinHandle<()>)
             );
         }
     });
-    Some((stop, task))
+    let gateway = Arc::clone(&open.gateway);
+    let calls = skep_stdx::spawn("calls", async move {
+        loop {
+            tokio::time::sleep(Duration::from_millis(CALLS_UPKEEP_MS)).await;
+            if let Err(error) = gateway.prepare(false).await {
+                tracing::error!(
+                    error = with_causes(&error),
+                    "calls of nodes that are gone were not given up"
+                );
+            }
+        }
+    });
+    Upkeep {
+        stop,
+        sealer,
+        calls,
+    }
 }
 
 fn model_facts(config: &GatewayConfig) -> BTreeMap<String, ModelFacts> {
@@ -310,6 +368,15 @@ fn model_facts(config: &GatewayConfig) -> BTreeMap<String, ModelFacts> {
             Some((model.name.clone(), facts))
         })
         .collect()
+}
+
+/// This machine and this program, doing everything.
+pub(crate) fn this_node() -> NodeOptions {
+    let host = rustix::system::uname()
+        .nodename()
+        .to_string_lossy()
+        .into_owned();
+    NodeOptions::all_roles(host, VERSION)
 }
 
 fn launcher() -> Result<std::path::PathBuf, Failure> {

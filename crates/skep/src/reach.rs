@@ -8,7 +8,8 @@ use crate::failure::Failure;
 use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
     Client, ClientError, DiffView, DispatchRequest, EventView, JobListQuery, JobSubmitted,
-    JobSummary, JobView, LedgerEntries, LedgerView, LogView, Page, QueueView, RetryRequest,
+    JobSummary, JobView, LedgerEntries, LedgerView, LogView, NodeView, Page, QueueView,
+    RetryRequest,
 };
 use skep_director::{Home, JobQuery};
 use skep_stdx::Stopwatch;
@@ -175,6 +176,25 @@ impl Reach {
             Self::Holder(client) if paused => client.pause_queue(queue).await?,
             Self::Holder(client) => client.resume_queue(queue).await?,
             Self::Direct(open) => open.director.set_queue_paused(queue, paused).await?,
+        })
+    }
+
+    pub(crate) async fn nodes(&self) -> Result<Page<NodeView>, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.nodes().await?,
+            Self::Direct(open) => open.director.nodes().await?,
+        })
+    }
+
+    pub(crate) async fn set_node_draining(
+        &self,
+        node: &str,
+        draining: bool,
+    ) -> Result<NodeView, Failure> {
+        Ok(match self {
+            Self::Holder(client) if draining => client.drain_node(node).await?,
+            Self::Holder(client) => client.resume_node(node).await?,
+            Self::Direct(open) => open.director.set_node_draining(node, draining).await?,
         })
     }
 

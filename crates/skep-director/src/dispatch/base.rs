@@ -84,7 +84,7 @@ pub(super) async fn pin(
                 "name a commit, branch or tag that exists with --base; a new repository needs a first commit",
             )
         })?;
-    let vault = skep_sandbox::ensure_vault(context.home.root(), &repo)
+    let vault = skep_sandbox::ensure_vault(context.home.shared(), &repo)
         .await
         .map_err(|e| DirectorError::outside("open the engine's own copy of the repository", e))?;
     let dirty = git

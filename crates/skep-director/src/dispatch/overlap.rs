@@ -15,6 +15,9 @@ pub(crate) async fn refuse_overlap(
     if record.role != Role::Builder {
         return Ok(());
     }
+    // Two transactions would not see each other's job; the second waits here for the first.
+    tx.query_one("SELECT one FROM scope_gate WHERE one = 1 /*lock*/", &[])
+        .await?;
     let scope = scope_of(record)?;
     let live: Vec<JobState> = JobState::ALL
         .iter()

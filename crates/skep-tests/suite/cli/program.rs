@@ -11,29 +11,29 @@ use std::process::{Child, ChildStdout, Command, Output, Stdio};
 const UNPRIVILEGED: &str = "65534";
 
 /// A folder with a home in it, and the program.
-pub(super) struct Stage {
+pub(crate) struct Stage {
     folder: tempfile::TempDir,
     program: PathBuf,
 }
 
 /// What a run left.
 #[derive(Debug)]
-pub(super) struct Ran {
-    pub(super) code: Option<i32>,
-    pub(super) stdout: String,
-    pub(super) stderr: String,
+pub(crate) struct Ran {
+    pub(crate) code: Option<i32>,
+    pub(crate) stdout: String,
+    pub(crate) stderr: String,
 }
 
 /// A server that a test started. Dropping it kills it.
-pub(super) struct Server {
+pub(crate) struct Server {
     child: Child,
     stdout: BufReader<ChildStdout>,
     /// What it printed when it was ready.
-    pub(super) view: Value,
+    pub(crate) view: Value,
 }
 
 impl Stage {
-    pub(super) fn new() -> anyhow::Result<Self> {
+    pub(crate) fn new() -> anyhow::Result<Self> {
         Ok(Self {
             folder: tempfile::tempdir()?,
             program: program()?,
@@ -41,16 +41,16 @@ impl Stage {
     }
 
     /// A path on the stage.
-    pub(super) fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
     }
 
-    pub(super) fn home(&self) -> PathBuf {
+    pub(crate) fn home(&self) -> PathBuf {
         self.path("home")
     }
 
     /// Writes a file on the stage, with the folders above it.
-    pub(super) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> anyhow::Result<PathBuf> {
+    pub(crate) fn write(&self, name: &str, content: impl AsRef<[u8]>) -> anyhow::Result<PathBuf> {
         let path = self.path(name);
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
@@ -60,7 +60,7 @@ impl Stage {
     }
 
     /// A git repository with one commit.
-    pub(super) fn repository(&self, name: &str) -> anyhow::Result<PathBuf> {
+    pub(crate) fn repository(&self, name: &str) -> anyhow::Result<PathBuf> {
         let path = self.path(name);
         self.write(&format!("{name}/README"), "bees\n")?;
         for arguments in [
@@ -87,14 +87,14 @@ impl Stage {
     }
 
     /// The program, not yet started, with an environment in which only the home is set.
-    pub(super) fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&self.program);
         self.set_up(&mut command, arguments);
         command
     }
 
     /// The same as another user who owns nothing.
-    pub(super) fn unprivileged(&self, arguments: &[&str]) -> anyhow::Result<Command> {
+    pub(crate) fn unprivileged(&self, arguments: &[&str]) -> anyhow::Result<Command> {
         // The folder has to be reachable for that user, and the program's own may not be.
         open_to_all(self.folder.path())?;
         let program = self.path("skep");
@@ -121,13 +121,20 @@ impl Stage {
     }
 
     /// Runs the program to its end.
-    pub(super) fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
+    pub(crate) fn run(&self, arguments: &[&str]) -> anyhow::Result<Ran> {
         Ok(self.command(arguments).output()?.into())
     }
 
     /// Starts a server on a free port and waits until it is ready.
-    pub(super) fn up(&self) -> anyhow::Result<Server> {
-        let mut command = self.command(&["up", "--listen", "127.0.0.1:0", "--json"]);
+    pub(crate) fn up(&self) -> anyhow::Result<Server> {
+        self.up_with(&[])
+    }
+
+    /// The same with more arguments.
+    pub(crate) fn up_with(&self, more: &[&str]) -> anyhow::Result<Server> {
+        let mut arguments = vec!["up", "--listen", "127.0.0.1:0", "--json"];
+        arguments.extend(more);
+        let mut command = self.command(&arguments);
         let mut child = command
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
@@ -150,7 +157,7 @@ impl Stage {
 
 impl Server {
     /// Sends a signal and waits for the end; the exit code and what else it printed.
-    pub(super) fn end(mut self, signal: &str) -> anyhow::Result<(Option<i32>, String)> {
+    pub(crate) fn end(mut self, signal: &str) -> anyhow::Result<(Option<i32>, String)> {
         let id = self.child.id().to_string();
         let status = Command::new("kill").args(["-s", signal, &id]).status()?;
         anyhow::ensure!(status.success(), "the signal was not sent");
@@ -180,18 +187,18 @@ impl From<Output> for Ran {
 
 impl Ran {
     /// The one JSON document on stdout.
-    pub(super) fn json(&self) -> anyhow::Result<Value> {
+    pub(crate) fn json(&self) -> anyhow::Result<Value> {
         serde_json::from_str(&self.stdout).with_context(|| format!("{self:?}"))
     }
 }
 
 /// Whether this process may become another user.
-pub(super) fn is_root() -> bool {
+pub(crate) fn is_root() -> bool {
     std::fs::metadata("/proc/self")
         .is_ok_and(|metadata| std::os::unix::fs::MetadataExt::uid(&metadata) == 0)
 }
 
-pub(super) fn open_to_all(path: &Path) -> std::io::Result<()> {
+pub(crate) fn open_to_all(path: &Path) -> std::io::Result<()> {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755))
 }
 

@@ -5,7 +5,7 @@ use skep_api::{DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, Ve
 use skep_db::{Db, SchemaPart, Tx};
 use skep_director::{
     Director, DirectorError, DirectorOptions, EngineConfig, EngineError, Home, JobQuery,
-    ModelFacts, ToolchainConfig, WorkerConfig,
+    ModelFacts, NodeOptions, ToolchainConfig, WorkerConfig,
 };
 use skep_gateway::{
     Gateway, GatewayConfig, GatewayOptions, GatewayTables, KeyStatus, Locality, Timeouts,
@@ -251,6 +251,7 @@ impl Engine {
             workers: setup.workers.clone(),
             engine: setup.engine.clone(),
             flow: Arc::default(),
+            node: NodeOptions::all_roles("test".to_owned(), "0.0.0"),
             toolchain: setup.toolchain.clone(),
             clock,
             entropy,

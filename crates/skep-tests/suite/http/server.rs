@@ -2,9 +2,11 @@
 
 use anyhow::Context as _;
 use skep_db::{Db, DbOptions, Location, SchemaPart, Tx};
-use skep_director::{Director, DirectorOptions, EngineConfig, Home, ToolchainConfig};
+use skep_director::{Director, DirectorOptions, EngineConfig, Home, NodeOptions, ToolchainConfig};
 use skep_gateway::{Gateway, GatewayOptions, GatewayTables, NewKey, Timeouts};
-use skep_http::{LocalToken, Server, ServerOptions, listen_on_loopback, listen_on_socket};
+use skep_http::{
+    LocalToken, Server, ServerOptions, Services, listen_on_loopback, listen_on_socket,
+};
 use skep_ledger::{LedgerKey, Payload};
 use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
 use skep_types::{NodeId, Tier};
@@ -76,6 +78,7 @@ impl TestServer {
             workers: BTreeMap::new(),
             engine: EngineConfig::default(),
             flow: Arc::default(),
+            node: NodeOptions::all_roles("test".to_owned(), "0.0.0"),
             toolchain: ToolchainConfig::default(),
             clock,
             entropy: entropy.clone(),
@@ -95,7 +98,7 @@ impl TestServer {
         let token = LocalToken::load_or_make(&home.token(), &OsEntropy)?.secret;
         let listener = listen_on_loopback("127.0.0.1:0".parse()?).await?;
         let address = listener.local_addr()?;
-        server.serve_network(listener, &token);
+        server.serve_network(listener, &token, Services::ALL);
         server.serve_socket(listen_on_socket(&home.socket())?);
         Ok(Self {
             address,

@@ -3,7 +3,7 @@
 use super::Session;
 use crate::cli::Up;
 use crate::config::Secrets;
-use crate::engine::{OpenHome, RunningHome, ServedHome};
+use crate::engine::{OpenHome, RunningHome, ServedHome, this_node};
 use crate::failure::{Exit, Failure};
 use crate::home_lock::HomeLock;
 use crate::output::{Printer, Tone};
@@ -29,7 +29,11 @@ pub(crate) async fn up(session: &Session, arguments: &Up) -> Result<Exit, Failur
     })?;
     let lock = HomeLock::take(&home).map_err(|error| error.failure(&home))?;
     let token = LocalToken::load_or_make(&home.token(), &OsEntropy)?;
-    let open = OpenHome::open(&home, lock, &config, Secrets::Needed).await?;
+    let mut node = this_node();
+    if !arguments.role.is_empty() {
+        node.roles = arguments.role.iter().copied().collect();
+    }
+    let open = OpenHome::open_as(&home, lock, &config, Secrets::Needed, node).await?;
     let view = view(&home, address, &token);
     let mut running =
         RunningHome::start(ServedHome::serve(open)?, Some((listener, token.secret))).await?;

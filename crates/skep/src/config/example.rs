@@ -81,9 +81,12 @@ fn rule(key: &Key) -> String {
     }
 }
 
-/// Keys of the example that only another kind of provider or worker takes.
+/// Keys of the example that only another kind of provider, worker or store takes.
 fn is_for_another_kind(key: &Key) -> bool {
-    matches!(key.path, "provider.NAME.script" | "worker.NAME.command")
+    matches!(
+        key.path,
+        "provider.NAME.script" | "worker.NAME.command" | "cluster.shared"
+    )
 }
 
 fn comment(text: &mut String, about: &str) {

@@ -407,6 +407,18 @@ pub(crate) const SECTIONS: &[Section] = &[
             "`sqlite` is a file in the home. An address with a password is a secret and stands elsewhere.",
         )],
     },
+    Section {
+        heading: "cluster",
+        path: "cluster",
+        about: "Several nodes on one PostgreSQL store, each with a home of its own.",
+        keys: &[key(
+            "cluster.shared",
+            "folder",
+            Some("the home, for one node"),
+            "\"/srv/skep\"",
+            "A folder that every node sees under this path: vaults, logs, reports and the key that signs the ledger. The repositories that jobs name lie on paths that every node sees too.",
+        )],
+    },
 ];
 
 /// The names below `table` (a path with `NAME` for the user's part): `None` when the user names
@@ -487,7 +499,8 @@ mod tests {
                 "engine",
                 "limits",
                 "server",
-                "database"
+                "database",
+                "cluster"
             ]
         );
         assert_eq!(

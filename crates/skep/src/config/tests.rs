@@ -214,7 +214,7 @@ fn names_of_parser<T: serde::de::DeserializeOwned + std::fmt::Debug>(
 #[test]
 fn the_table_of_keys_lists_what_the_parsers_take() {
     let unknown = "no_such_key = 1\n";
-    let cases: [(&[&str], BTreeSet<String>); 11] = [
+    let cases: [(&[&str], BTreeSet<String>); 12] = [
         (&[], names_of_parser::<File>(unknown)),
         (
             &["provider", "NAME"],
@@ -228,6 +228,7 @@ fn the_table_of_keys_lists_what_the_parsers_take() {
         ),
         (&["toolchain"], names_of_parser::<ToolchainConfig>(unknown)),
         (&["engine"], names_of_parser::<EngineConfig>(unknown)),
+        (&["cluster"], names_of_parser::<ClusterTable>(unknown)),
         (&["limits"], names_of_parser::<LimitsTable>(unknown)),
         (
             &["limits", "queue", "NAME"],
