@@ -21,9 +21,14 @@ const DELAY_MS_MAX: u64 = 60;
 /// The variable that repeats a run.
 const SEED_VARIABLE: &str = "SKEP_TEST_SEED";
 
-struct Dice(SeededEntropy);
+/// Where the kills fall.
+pub(super) struct Dice(SeededEntropy);
 
 impl Dice {
+    pub(super) fn new(seed: u64) -> Self {
+        Self(SeededEntropy::new(seed))
+    }
+
     fn upto(&self, max: u64) -> u64 {
         let mut bytes = [0; 8];
         self.0.fill(&mut bytes);
@@ -31,7 +36,7 @@ impl Dice {
     }
 }
 
-fn seed() -> anyhow::Result<u64> {
+pub(super) fn seed() -> anyhow::Result<u64> {
     if let Ok(text) = std::env::var(SEED_VARIABLE) {
         return text
             .parse()
@@ -49,10 +54,23 @@ fn seed() -> anyhow::Result<u64> {
 async fn an_engine_that_is_killed_over_and_over(store: TestStore) -> anyhow::Result<()> {
     let seed = seed()?;
     println!("{SEED_VARIABLE}={seed}");
-    let dice = Dice(SeededEntropy::new(seed));
-    let site = Site::new(&store)?;
+    let lost = kill_rounds(&store, &Dice::new(seed), ROUNDS)
+        .await
+        .with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
+    println!("{lost} attempts were lost over {ROUNDS} jobs");
+    Ok(())
+}
+
+/// Submits a job and kills an engine, `rounds` times, and then lets one finish; the answer is how
+/// many attempts were lost.
+pub(super) async fn kill_rounds(
+    store: &TestStore,
+    dice: &Dice,
+    rounds: u32,
+) -> anyhow::Result<usize> {
+    let site = Site::new(store)?;
     let mut jobs = Vec::new();
-    for number in 1..=ROUNDS {
+    for number in 1..=rounds {
         jobs.push(site.submit("noter", number).await?);
         let engine = site.up().await?;
         let mut events = engine.events().await?;
@@ -75,11 +93,6 @@ async fn an_engine_that_is_killed_over_and_over(store: TestStore) -> anyhow::Res
         engine.kill().await?;
         site.assert_no_process().await?;
     }
-    let views = site
-        .finish(&jobs)
-        .await
-        .with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
-    let lost: usize = views.iter().map(|view| view.attempts.len() - 1).sum();
-    println!("{lost} attempts were lost over {ROUNDS} jobs");
-    Ok(())
+    let views = site.finish(&jobs).await?;
+    Ok(views.iter().map(|view| view.attempts.len() - 1).sum())
 }

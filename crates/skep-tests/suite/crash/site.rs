@@ -81,6 +81,15 @@ pub(super) struct Site<'a> {
 
 impl<'a> Site<'a> {
     pub(super) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
+        Self::made(store, "")
+    }
+
+    /// One whose engine runs `slots` jobs at a time, and has a worker that never ends.
+    pub(super) fn with_slots(store: &'a TestStore, slots: u32) -> anyhow::Result<Self> {
+        Self::made(store, &format!("\n[engine]\nslots = {slots}\n"))
+    }
+
+    fn made(store: &'a TestStore, more: &str) -> anyhow::Result<Self> {
         let project = SourceRepository::new(&[("README.md", "# Bees\n")])?;
         let mark = format!("mark-{}", project.beside().display());
         let home = store.folder().join("home");
@@ -88,6 +97,8 @@ impl<'a> Site<'a> {
         let command = serde_json::to_string(&worker_script(&steps(&mark)))?;
         let mut tables =
             format!("{TABLES}\n[worker.noter]\nharness = \"exec\"\ncommand = {command}\n");
+        let sleeper = serde_json::to_string(&["sh", "-c", &format!("sleep 86399; : {mark}")])?;
+        tables += &format!("\n[worker.sleeper]\nharness = \"exec\"\ncommand = {sleeper}\n{more}");
         if store.postgres_address().is_some() {
             tables += &format!("\n[database]\nurl = {{ env = \"{DATABASE_VARIABLE}\" }}\n");
         }
@@ -223,6 +234,11 @@ impl<'a> Site<'a> {
         })
     }
 
+    /// How many workers run.
+    pub(super) fn processes(&self) -> anyhow::Result<usize> {
+        Ok(processes_marked(&self.mark)?.len())
+    }
+
     /// Fails if a process of a worker or a check outlives its engine.
     pub(super) async fn assert_no_process(&self) -> anyhow::Result<()> {
         for process in processes_marked(&self.mark)? {
@@ -321,6 +337,11 @@ pub(super) struct Engine {
 }
 
 impl Engine {
+    /// Its API.
+    pub(super) const fn client(&self) -> &Client {
+        &self.client
+    }
+
     /// The ledger from its beginning, as it grows.
     pub(super) async fn events(&self) -> anyhow::Result<EventStream> {
         Ok(self.client.event_stream(0, None).await?)
