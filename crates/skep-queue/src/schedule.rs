@@ -30,12 +30,13 @@ mod zone;
 pub use change::{NewSchedule, add, pause, remove, resume};
 pub use check::{Checked, checked, claim_check, release_checks};
 pub use error::{ScheduleError, TimingError};
-pub use fire::{Begun, Start, begin_waiting, fire_now, fire_planned, follow_clock};
+pub use fire::{Begun, Start, begin_waiting, fire_now, fire_planned, follow_clock, set_due};
 pub use interval::{interval_text, parse_interval};
 pub use plan::{Admission, Due, Missed, Rules, Step, admit, next_due, plan, preview};
 pub use read::{
     Standing, active_schedules, due_schedules, firing, firing_of_job, firings, next_due_ms,
-    open_firings, schedule, schedule_by_name, schedules, standing,
+    open_firings, open_firings_of, schedule, schedule_by_name, schedules, schedules_ahead,
+    standing,
 };
 pub use row::{Firing, Schedule};
 pub use settle::{JobEnd, Settled, job_ended};

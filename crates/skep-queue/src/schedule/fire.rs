@@ -179,6 +179,24 @@ pub async fn follow_clock(
     Ok(true)
 }
 
+/// Puts the next due time of a schedule right, where it was computed from other rules of its time
+/// zone. `false`: the schedule was changed since `version`.
+pub async fn set_due(
+    tx: &mut Tx<'_>,
+    id: &ScheduleId,
+    version: i64,
+    due_ms: Option<i64>,
+) -> Result<bool, DbError> {
+    let locked = lock_at(tx, id, version).await?;
+    let Some(mut schedule) = locked.filter(|found| found.state == ScheduleState::Active) else {
+        return Ok(false);
+    };
+    schedule.due_ms = due_ms;
+    save(tx, &mut schedule).await?;
+    tx.wake(super::TOPIC);
+    Ok(true)
+}
+
 async fn admission(tx: &mut Tx<'_>, schedule: &Schedule) -> Result<Admission, DbError> {
     let found = standing(tx, &schedule.id).await?;
     Ok(admit(

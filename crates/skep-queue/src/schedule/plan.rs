@@ -4,14 +4,14 @@
 use super::jitter;
 use super::timing::{Slot, Timing};
 use crate::limits::{LATE_MS, PLAN_SLOTS_MAX};
-use skep_types::{CatchUp, FiringCause, Overlap, ScheduleId};
+use skep_types::{CatchUp, FiringCause, Overlap};
 use std::collections::VecDeque;
 
 /// What decides when a schedule fires.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Rules {
-    /// Which schedule; its jitter follows from this.
-    pub id: ScheduleId,
+    /// What the jitter follows from: the schedule's id.
+    pub seed: String,
     /// Its timing.
     pub timing: Timing,
     /// From where an interval counts.
@@ -154,7 +154,7 @@ fn due(rules: &Rules, slot: Slot) -> Due {
     } else {
         let next = rules.timing.next(rules.anchor_ms, slot.at_ms);
         let next_ms = next.map(|next| next.at_ms);
-        jitter::delay_ms(&rules.id, slot.at_ms, rules.jitter_ms, next_ms)
+        jitter::delay_ms(&rules.seed, slot.at_ms, rules.jitter_ms, next_ms)
     };
     Due {
         slot,

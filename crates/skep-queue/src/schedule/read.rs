@@ -45,6 +45,12 @@ pub async fn due_schedules(tx: &mut Tx<'_>, now_ms: i64) -> Result<Vec<Schedule>
     read(tx, rest, params![now_ms, DUE_SCHEDULES_MAX]).await
 }
 
+/// The schedules that have accounted for slots after `ms`.
+pub async fn schedules_ahead(tx: &mut Tx<'_>, ms: i64) -> Result<Vec<Schedule>, DbError> {
+    let rest = "state = 'active' AND cursor_ms > ?1 ORDER BY id LIMIT ?2";
+    read(tx, rest, params![ms, DUE_SCHEDULES_MAX]).await
+}
+
 /// When the next schedule is due.
 pub async fn next_due_ms(tx: &mut Tx<'_>) -> Result<Option<i64>, DbError> {
     let sql = "SELECT due_ms FROM schedule WHERE state = 'active' AND due_ms IS NOT NULL
@@ -58,6 +64,13 @@ pub async fn open_firings(tx: &mut Tx<'_>) -> Result<Vec<Firing>, DbError> {
     let rest = "state IN ('waiting', 'checking', 'running')
         ORDER BY schedule_id, slot_ms LIMIT ?1";
     read_firings(tx, rest, params![OPEN_FIRINGS_MAX]).await
+}
+
+/// Every firing of one schedule that has not ended.
+pub async fn open_firings_of(tx: &mut Tx<'_>, id: &ScheduleId) -> Result<Vec<Firing>, DbError> {
+    let rest = "schedule_id = ?1 AND state IN ('waiting', 'checking', 'running')
+        ORDER BY slot_ms LIMIT ?2";
+    read_firings(tx, rest, params![id.as_str(), OPEN_FIRINGS_MAX]).await
 }
 
 /// How many runs of a schedule are under way and how many wait.

@@ -118,7 +118,7 @@ impl Schedule {
     /// What decides when it fires. Fails if the row was written by a newer program.
     pub fn rules(&self) -> Result<Rules, TimingError> {
         Ok(Rules {
-            id: self.id.clone(),
+            seed: self.id.as_str().to_owned(),
             timing: Timing::parse(&self.timing, &self.zone)?,
             anchor_ms: self.anchor_ms,
             jitter_ms: self.jitter_ms,

@@ -1,7 +1,6 @@
 use super::*;
 use jiff::Timestamp;
 use proptest::prelude::*;
-use skep_stdx::{ManualClock, SeededEntropy};
 
 fn ms(text: &str) -> i64 {
     format!("{text}:00Z")
@@ -17,7 +16,7 @@ fn text(ms: i64) -> String {
 
 fn rules(timing: &str, catch_up: CatchUp) -> Rules {
     Rules {
-        id: ScheduleId::new(&ManualClock::at(1), &SeededEntropy::new(1)),
+        seed: "sch_1".to_owned(),
         timing: Timing::parse(timing, "UTC").unwrap(),
         anchor_ms: 0,
         jitter_ms: 0,
