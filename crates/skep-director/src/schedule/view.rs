@@ -275,8 +275,8 @@ fn slot_view(rules: &Rules, due: Due) -> SlotView {
         .local
         .map(|local| local.strftime("%H:%M").to_string());
     let note = due.slot.shift.zip(local).map(|(shift, local)| match shift {
-        SlotShift::Gap => format!("{local} does not exist that day: it fires when the gap ends"),
-        SlotShift::Twice => format!("{local} comes twice that day: it fires the first time"),
+        SlotShift::Gap => format!("{local} does not exist: the end of the gap"),
+        SlotShift::Twice => format!("{local} comes twice: the first time"),
     });
     SlotView {
         slot_at: due.slot.at_ms,
