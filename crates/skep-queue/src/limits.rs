@@ -76,3 +76,6 @@ pub const LIST_FIRINGS_MAX: i64 = 500;
 pub const FIRING_KEPT_MS: i64 = 90 * 24 * 3_600_000;
 /// The longest reason of a pause or a failure, in bytes: a sentence.
 pub const SCHEDULE_REASON_BYTES_MAX: usize = 2 * 1024;
+/// How many milliseconds a run asked for by a person looks ahead for a slot of its own; only as many
+/// runs as may go on side by side can have taken them.
+pub const MANUAL_SLOTS_MAX: i64 = 256;

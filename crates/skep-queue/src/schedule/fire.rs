@@ -7,7 +7,7 @@ use super::event::{ScheduleClockSetBack, ScheduleFired, ScheduleMissed, record};
 use super::plan::{Admission, Missed, Step, admit, next_due};
 use super::read::{firing, standing};
 use super::row::{Firing, Schedule};
-use crate::limits::FIRING_KEPT_MS;
+use crate::limits::{FIRING_KEPT_MS, MANUAL_SLOTS_MAX};
 use skep_db::{DbError, Tx, params};
 use skep_types::{FailureClass, FiringCause, FiringState, JobId, ScheduleId, ScheduleState};
 
@@ -105,12 +105,7 @@ pub async fn fire_now(
     if admission == Admission::Skip {
         return Err(ScheduleError::Busy);
     }
-    let now = tx.now_ms().await?;
-    // The schedule's own slots are whole seconds: a run asked for by a person never takes one.
-    let slot_ms = if now % 1_000 == 0 { now + 1 } else { now };
-    if firing(tx, id, slot_ms).await?.is_some() {
-        return Err(ScheduleError::Moved);
-    }
+    let slot_ms = manual_slot(tx, id).await?.ok_or(ScheduleError::Moved)?;
     let mut begun = Begun {
         schedule,
         firing: None,
@@ -120,6 +115,18 @@ pub async fn fire_now(
     begin(tx, &mut begun, slot_ms, cause, admission, Some(start)).await?;
     save(tx, &mut begun.schedule).await?;
     Ok(begun)
+}
+
+/// A free slot from now on. The schedule's own slots are whole seconds, so that a run asked for by a
+/// person never takes one.
+async fn manual_slot(tx: &mut Tx<'_>, id: &ScheduleId) -> Result<Option<i64>, DbError> {
+    let now = tx.now_ms().await?;
+    for slot_ms in now..now + MANUAL_SLOTS_MAX {
+        if slot_ms % 1_000 != 0 && firing(tx, id, slot_ms).await?.is_none() {
+            return Ok(Some(slot_ms));
+        }
+    }
+    Ok(None)
 }
 
 /// Starts a firing that waited, once nothing of the schedule is under way. `None` as in

@@ -1,8 +1,8 @@
 //! `skep schedule`: make schedules, look at them, stop and start them.
 
 use super::{Session, run};
+use crate::cli::Run;
 use crate::cli::schedule::{Schedule, ScheduleAdd, ScheduleHistory, ScheduleNext, TimingArguments};
-use crate::cli::{Global, Run};
 use crate::config::Secrets;
 use crate::engine::OpenHome;
 use crate::failure::{Exit, Failure};
@@ -20,15 +20,13 @@ use skep_types::{FiringState, ScheduleState};
 
 /// The width of the labels on the left, in columns.
 const LABEL_COLUMNS: usize = 13;
-/// The widest note beside a preview, in columns.
+/// The widest name in the list, in columns.
 const NAME_COLUMNS_MAX: usize = 24;
 
 /// What stands behind the `--` of `skep schedule add`.
 #[derive(Debug, Parser)]
 #[command(name = "skep schedule add NAME ... --", no_binary_name = true)]
 struct JobArguments {
-    #[command(flatten)]
-    global: Global,
     #[command(flatten)]
     run: Run,
 }
@@ -138,17 +136,14 @@ fn job(words: &[String]) -> Result<DispatchRequest, Failure> {
         Failure::usage(
             "usage",
             format!("after the `--`: {message}"),
-            "what follows `--` is what `skep run` takes; see `skep run --help`",
+            "what follows `--` is what `skep run` takes, without global options; see `skep run --help`",
         )
     })?;
-    let global = &arguments.global;
-    let has_global =
-        global.home.is_some() || global.config.is_some() || global.json || global.quiet;
-    if arguments.run.detach || has_global {
+    if arguments.run.detach {
         return Err(Failure::usage(
             "usage",
-            "after the `--`: a run of a schedule takes no global option and no --detach",
-            "put global options before the `--`",
+            "after the `--`: a run of a schedule is always detached",
+            "leave --detach out",
         ));
     }
     run::request(&arguments.run)
