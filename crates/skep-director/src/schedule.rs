@@ -82,23 +82,34 @@ async fn reconcile(
     prechecks: Option<&Prechecks>,
 ) -> Result<i64, DirectorError> {
     let look = look(context).await?;
+    let mut failures = 0;
+    let mut note = |id: &ScheduleId, outcome: Result<(), DirectorError>| {
+        if let Err(error) = outcome {
+            failures += 1;
+            tracing::error!(schedule = %id, error = describe(&error), "a schedule was not looked after");
+        }
+    };
+    // What goes wrong with one schedule is not the others' loss.
     for (firing, end) in look.ended {
-        settle(context, firing, end).await?;
+        let id = firing.schedule.clone();
+        note(&id, settle(context, firing, end).await);
     }
     for schedule in look.ahead {
-        follow_clock(context, schedule).await?;
+        let id = schedule.id.clone();
+        note(&id, follow_clock(context, schedule).await);
     }
     for id in &look.due {
-        fire::fire_due(context, id).await?;
+        note(id, fire::fire_due(context, id).await);
     }
     for firing in &look.open {
-        match (firing.state, prechecks) {
-            (FiringState::Waiting, _) => fire::start_waiting(context, firing).await?,
+        let outcome = match (firing.state, prechecks) {
+            (FiringState::Waiting, _) => fire::start_waiting(context, firing).await,
             (FiringState::Checking, Some(prechecks)) => {
-                precheck::begin(context, prechecks, firing, look.now_ms).await?;
+                precheck::begin(context, prechecks, firing, look.now_ms).await
             }
-            _ => {}
-        }
+            _ => Ok(()),
+        };
+        note(&firing.schedule, outcome);
     }
     let (now_ms, due_ms, open) = context
         .db
@@ -113,6 +124,9 @@ async fn reconcile(
     } else {
         SCHEDULE_IDLE_MS
     };
+    if failures > 0 {
+        return Ok(SCHEDULE_SETTLE_MS);
+    }
     let until_due_ms = due_ms.map_or(idle_ms, |due| due - now_ms);
     Ok(until_due_ms.clamp(SCHEDULE_PAUSE_MS, idle_ms))
 }
@@ -255,7 +269,11 @@ fn refused(error: ScheduleError, name: &str) -> DirectorError {
         ScheduleError::Invalid { .. } | ScheduleError::TooMany { .. } => {
             DirectorError::usage(code, message, hint)
         }
-        _ => DirectorError::conflict(code, message, hint.replace("NAME", name)),
+        ScheduleError::Exists { .. }
+        | ScheduleError::State { .. }
+        | ScheduleError::Busy
+        | ScheduleError::Moved
+        | _ => DirectorError::conflict(code, message, hint.replace("NAME", name)),
     }
 }
 

@@ -27,7 +27,7 @@ mod settle;
 mod timing;
 mod zone;
 
-pub use change::{NewSchedule, add, pause, remove, resume};
+pub use change::{NewSchedule, add, halt, pause, remove, resume};
 pub use check::{Checked, checked, claim_check, release_checks};
 pub use error::{ScheduleError, TimingError};
 pub use fire::{Begun, Start, begin_waiting, fire_now, fire_planned, follow_clock, set_due};

@@ -47,10 +47,10 @@ pub(super) async fn fire_due(context: &Context, id: &ScheduleId) -> Result<(), D
         if found.schedule.state != ScheduleState::Active {
             return Ok(());
         }
-        let rules = found
-            .schedule
-            .rules()
-            .map_err(|error| super::bad_timing(&error))?;
+        let rules = match found.schedule.rules() {
+            Ok(rules) => rules,
+            Err(error) => return halt(context, &found.schedule, &describe(&error)).await,
+        };
         let step = schedule::plan(&rules, found.schedule.cursor_ms, found.now_ms);
         if step.fire.is_none() && step.missed.is_none() {
             return follow_due(context, &found.schedule, step.due_ms).await;
@@ -298,6 +298,19 @@ pub(super) const fn is_refusal(error: &DirectorError) -> bool {
         error,
         DirectorError::Usage { .. } | DirectorError::Policy { .. } | DirectorError::Conflict { .. }
     )
+}
+
+/// A timing that this program cannot read was written by a newer one.
+async fn halt(context: &Context, schedule: &Schedule, why: &str) -> Result<(), DirectorError> {
+    let (id, version) = (schedule.id.clone(), schedule.version);
+    let reason = format!("failed to {why}");
+    context
+        .db
+        .write("halt a schedule", async move |tx: &mut Tx<'_>| {
+            schedule::halt(tx, &id, version, &reason).await.map(drop)
+        })
+        .await?;
+    Ok(())
 }
 
 /// The row said that something is due and nothing is: its next time is put right.

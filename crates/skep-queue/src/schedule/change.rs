@@ -101,6 +101,24 @@ pub async fn pause(
     Ok(schedule)
 }
 
+/// Stops a schedule that cannot go on by itself, for a reason that a person has to look into.
+/// `false`: it was changed since `version`.
+pub async fn halt(
+    tx: &mut Tx<'_>,
+    id: &ScheduleId,
+    version: i64,
+    reason: &str,
+) -> Result<bool, DbError> {
+    let locked = lock_at(tx, id, version).await?;
+    let Some(mut schedule) = locked.filter(|found| found.state == ScheduleState::Active) else {
+        return Ok(false);
+    };
+    let reason = Some(reason.to_owned());
+    stop(tx, &mut schedule, ScheduleState::AutoPaused, reason).await?;
+    save(tx, &mut schedule).await?;
+    Ok(true)
+}
+
 /// Lets a schedule fire again, from now on: what passed in the meantime was meant to.
 pub async fn resume(tx: &mut Tx<'_>, id: &ScheduleId) -> Result<Schedule, ScheduleError> {
     let mut schedule = lock(tx, id).await?.ok_or(ScheduleError::NotFound)?;

@@ -296,19 +296,36 @@ fn apply_start(firing: &mut Firing, start: &Start, now: i64) {
 
 async fn miss(tx: &mut Tx<'_>, schedule: &mut Schedule, missed: &Missed) -> Result<(), DbError> {
     let now = tx.now_ms().await?;
+    let count = missed.count - taken_before(tx, schedule, missed).await?;
+    if count <= 0 {
+        return Ok(());
+    }
     let mut row = new_firing(schedule, missed.last_ms, FiringCause::Slot, now);
     row.state = FiringState::Missed;
     row.missed_from_ms = Some(missed.first_ms);
-    row.missed_count = missed.count;
+    row.missed_count = count;
     row.ended_at_ms = Some(now);
     insert(tx, &row).await?;
-    schedule.missed += missed.count;
+    schedule.missed += count;
     let event = ScheduleMissed {
         first_slot_ms: missed.first_ms,
         last_slot_ms: missed.last_ms,
-        count: missed.count,
+        count,
     };
     record(tx, &schedule.id, &event).await
+}
+
+/// How many slots of the range were taken before the clock was set back.
+async fn taken_before(
+    tx: &mut Tx<'_>,
+    schedule: &Schedule,
+    missed: &Missed,
+) -> Result<i64, DbError> {
+    let sql = "SELECT COUNT(*) AS count FROM schedule_firing
+        WHERE schedule_id = ?1 AND slot_ms BETWEEN ?2 AND ?3
+            AND state <> 'missed' AND cause <> 'manual'";
+    let range = params![schedule.id.as_str(), missed.first_ms, missed.last_ms];
+    tx.query_one(sql, range).await?.get("count")
 }
 
 fn new_firing(schedule: &Schedule, slot_ms: i64, cause: FiringCause, now: i64) -> Firing {

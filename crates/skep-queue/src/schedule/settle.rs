@@ -74,6 +74,20 @@ const fn outcome(state: JobState) -> Option<FiringState> {
         JobState::Done => Some(FiringState::Succeeded),
         JobState::Failed | JobState::Quarantined => Some(FiringState::Failed),
         JobState::Cancelled | JobState::Skipped => Some(FiringState::Cancelled),
-        _ => None,
+        JobState::Draft
+        | JobState::Queued
+        | JobState::Blocked
+        | JobState::Running
+        | JobState::Paused
+        | JobState::WaitingQuota
+        | JobState::WaitingBudget
+        | JobState::WaitingHuman
+        | JobState::WaitingChildren
+        | JobState::WaitingCallback
+        | JobState::Backoff
+        | JobState::Verifying
+        | JobState::InReview
+        | JobState::Rework
+        | JobState::Landing => None,
     }
 }

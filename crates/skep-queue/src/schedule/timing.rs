@@ -17,7 +17,7 @@ pub struct Timing {
 
 #[derive(Debug, Clone, PartialEq)]
 enum When {
-    Cron(CronLine),
+    Cron(Box<CronLine>),
     Every { ms: i64 },
 }
 
@@ -51,7 +51,7 @@ impl Timing {
                 }
                 When::Every { ms }
             }
-            None => When::Cron(CronLine::parse(text)?),
+            None => When::Cron(Box::new(CronLine::parse(text)?)),
         };
         Ok(Self { when, zone })
     }

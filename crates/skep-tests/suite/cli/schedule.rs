@@ -271,7 +271,9 @@ fn follow(stage: &Stage, count: usize) -> anyhow::Result<Value> {
         .command(&["ledger", "tail", "--follow", "--json", "--cursor", "0"])
         .stdout(std::process::Stdio::piped())
         .spawn()?;
-    let out = tail.stdout.take().expect("it has an output");
+    let Some(out) = tail.stdout.take() else {
+        anyhow::bail!("it has no output");
+    };
     let mut newest = Value::Null;
     for line in BufReader::new(out).lines() {
         let event: Value = serde_json::from_str(&line?)?;

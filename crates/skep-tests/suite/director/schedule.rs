@@ -8,6 +8,7 @@ use anyhow::Context as _;
 use skep_api::{
     DispatchRequest, FiringView, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView,
 };
+use skep_db::{DbError, Tx};
 use skep_director::DirectorError;
 use skep_testkit::{SourceRepository, TestStore, on_both_engines};
 use skep_types::{FailureClass, FiringCause, FiringState, JobState, Overlap, Role, ScheduleState};
@@ -20,6 +21,7 @@ on_both_engines!(
     a_request_that_no_longer_works_pauses_the_schedule,
     a_run_that_waits_starts_after_the_other,
     a_scope_that_is_taken_is_an_overlap,
+    a_timing_that_cannot_be_read_halts_its_schedule_alone,
     idle_writes_nothing,
     one_look_at_a_time_or_two_make_one_job,
     the_earlier_run_is_cancelled,
@@ -125,7 +127,10 @@ async fn a_due_slot_becomes_a_job_that_lands(store: TestStore) -> anyhow::Result
     let job = fired.job.context("it has a job")?;
     let view = engine.director.job(job.as_str()).await?;
     assert_landed(&view, &project, "main");
-    assert_eq!(view.owner, "ada");
+    assert_eq!(
+        (view.owner.as_str(), &view.schedule),
+        ("ada", &Some(added.id))
+    );
     // The proof of the last run, and when the next one is.
     let shown = engine.director.schedule("hourly").await?;
     assert_eq!(shown.last_success_job, Some(job));
@@ -319,6 +324,32 @@ async fn a_request_that_no_longer_works_pauses_the_schedule(
     engine.stop().await
 }
 
+async fn a_timing_that_cannot_be_read_halts_its_schedule_alone(
+    store: TestStore,
+) -> anyhow::Result<()> {
+    let project = project()?;
+    let setup = Setup::new().worker("looker", "exit 1");
+    let engine = Engine::start_on_still_clock(&store, &setup).await?;
+    engine.director.add_schedule(looking(&project)).await?;
+    let foreign = ScheduleRequest {
+        name: "foreign".to_owned(),
+        ..looking(&project)
+    };
+    engine.director.add_schedule(foreign).await?;
+    // As a program of next year would have left it.
+    let sql = "UPDATE schedule SET zone = 'Mars/Olympus' WHERE name = 'foreign'";
+    let write = async move |tx: &mut Tx<'_>| tx.execute(sql, &[]).await;
+    engine.db.write::<_, DbError, _>("foreign", write).await?;
+    engine.pass(&store, 1);
+    engine.until_firing(FiringState::Failed).await?;
+    engine.director.reconcile_schedules().await?;
+    let foreign = engine.director.schedule("foreign").await?;
+    assert_eq!(foreign.state, ScheduleState::AutoPaused);
+    let reason = foreign.state_reason.context("it says why")?;
+    assert!(reason.contains("Mars/Olympus"), "{reason}");
+    engine.stop().await
+}
+
 async fn the_earlier_run_is_cancelled(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let setup = Setup::with_fixer("meet start\nsleep 500");
@@ -469,10 +500,13 @@ async fn idle_writes_nothing(store: TestStore) -> anyhow::Result<()> {
     engine.stop().await
 }
 
+/// What is wrong with a request.
+type Change = fn(&mut ScheduleRequest);
+
 async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let engine = Engine::start_on_still_clock(&store, &Setup::with_fixer(FIX)).await?;
-    let cases: &[(&str, fn(&mut ScheduleRequest))] = &[
+    let cases: &[(&str, Change)] = &[
         ("cron_invalid", |r| r.when = "0 25 * * *".to_owned()),
         ("interval_invalid", |r| r.when = "every 10s".to_owned()),
         ("zone_unknown", |r| {
@@ -511,18 +545,17 @@ async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result
     for (code, change) in cases {
         let mut request = hourly(&project);
         change(&mut request);
-        let refused = engine.director.add_schedule(request).await;
-        let error = refused.expect_err(code);
+        let Err(error) = engine.director.add_schedule(request).await else {
+            anyhow::bail!("{code}: it was taken");
+        };
         assert_eq!(error.body().code, *code, "{error}");
         assert_eq!(error.body().exit, 2, "{error}");
     }
     assert_eq!(engine.director.schedules().await?.items, []);
     engine.director.add_schedule(hourly(&project)).await?;
     let again = engine.director.add_schedule(hourly(&project)).await;
-    assert_eq!(
-        again.expect_err("there is one").body().code,
-        "schedule_exists"
-    );
+    let code = again.err().map(|error| error.body().code);
+    assert_eq!(code.as_deref(), Some("schedule_exists"));
     let missing = engine.director.schedule("nightly").await;
     assert!(
         matches!(

@@ -1,27 +1,21 @@
 //! `skep schedule`: make schedules, look at them, stop and start them.
 
+mod shown;
+
 use super::{Session, run};
 use crate::cli::Run;
 use crate::cli::schedule::{Schedule, ScheduleAdd, ScheduleHistory, ScheduleNext, TimingArguments};
 use crate::config::Secrets;
 use crate::engine::OpenHome;
 use crate::failure::{Exit, Failure};
-use crate::output::{Tone, cut, one_line, table_columns};
+use crate::output::one_line;
 use crate::reach::{Door, Reach};
-use crate::table::{Align, Cell, Table};
 use clap::Parser;
 use skep_api::{
-    DispatchRequest, FiringView, Page, PauseRequest, PrecheckRequest, PreviewView, ScheduleRequest,
-    ScheduleSummary, ScheduleView,
+    DispatchRequest, Page, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView,
 };
-use skep_queue::schedule::interval_text;
 use skep_stdx::{Clock as _, SystemClock};
 use skep_types::{FiringState, ScheduleState};
-
-/// The width of the labels on the left, in columns.
-const LABEL_COLUMNS: usize = 13;
-/// The widest name in the list, in columns.
-const NAME_COLUMNS_MAX: usize = 24;
 
 /// What stands behind the `--` of `skep schedule add`.
 #[derive(Debug, Parser)]
@@ -38,7 +32,11 @@ pub(crate) async fn schedule(session: &Session, command: &Schedule) -> Result<Ex
         Schedule::List => list(session).await?,
         Schedule::Show(named) => {
             let found = session.reach().await?.schedule(&named.name).await?;
-            show(session, &found)?;
+            if session.printer.json() {
+                session.printer.document(&found)?;
+            } else {
+                shown::schedule(&session.printer, &found)?;
+            }
         }
         Schedule::Next(arguments) => next(session, arguments).await?,
         Schedule::Pause(arguments) => {
@@ -166,28 +164,7 @@ async fn list(session: &Session) -> Result<(), Failure> {
         session.printer.note("no schedules");
         return Ok(());
     }
-    let now_ms = SystemClock.now_ms();
-    let mut table = Table::new(&[
-        ("NAME", Align::Left),
-        ("STATE", Align::Left),
-        ("NEXT", Align::Left),
-        ("LAST", Align::Left),
-        ("MISSED", Align::Right),
-        ("WHEN", Align::Flexible),
-    ]);
-    for found in &page.items {
-        table.row(vec![
-            cut(&found.name, NAME_COLUMNS_MAX).into(),
-            Cell::toned(found.state.as_str(), tone_of(found.state)),
-            next_cell(found).into(),
-            last_cell(found.last.as_ref(), now_ms),
-            found.missed.to_string().into(),
-            format!("{} {}", found.when, found.zone).into(),
-        ]);
-    }
-    for line in table.lines(&session.printer, table_columns()) {
-        session.printer.line(&line)?;
-    }
+    shown::list(&session.printer, &page.items)?;
     for found in page
         .items
         .iter()
@@ -219,38 +196,7 @@ async fn next(session: &Session, arguments: &ScheduleNext) -> Result<(), Failure
     if session.printer.json() {
         return session.printer.document(&preview);
     }
-    print_preview(session, &preview)
-}
-
-fn print_preview(session: &Session, preview: &PreviewView) -> Result<(), Failure> {
-    let heading = format!("{} in {}", preview.when, preview.zone);
-    session
-        .printer
-        .line(&session.printer.painted(&heading, Tone::Strong))?;
-    if preview.slots.is_empty() {
-        session.printer.note("no time is left in the calendar");
-        return Ok(());
-    }
-    let mut table = Table::new(&[
-        ("LOCAL", Align::Left),
-        ("UTC", Align::Left),
-        ("JITTER", Align::Right),
-        ("CLOCK", Align::Flexible),
-    ]);
-    for slot in &preview.slots {
-        let note = slot.note.as_deref().unwrap_or_default();
-        let utc = slot.utc.strip_suffix(" +00:00").unwrap_or(&slot.utc);
-        table.row(vec![
-            slot.local.as_str().into(),
-            utc.into(),
-            interval_text(slot.due_at - slot.slot_at).into(),
-            Cell::toned(note, Tone::Attention),
-        ]);
-    }
-    for line in table.lines(&session.printer, table_columns()) {
-        session.printer.line(&line)?;
-    }
-    Ok(())
+    shown::preview(&session.printer, &preview)
 }
 
 async fn run_now(session: &Session, name: &str) -> Result<(), Failure> {
@@ -290,34 +236,7 @@ async fn history(session: &Session, arguments: &ScheduleHistory) -> Result<(), F
         session.printer.note("no time of it has come yet");
         return Ok(());
     }
-    let mut table = Table::new(&[
-        ("TIME (UTC)", Align::Left),
-        ("CAUSE", Align::Left),
-        ("STATE", Align::Left),
-        ("JOB", Align::Right),
-        ("TOOK", Align::Right),
-        ("REASON", Align::Flexible),
-    ]);
-    for firing in &page.items {
-        let took = firing
-            .ended_at
-            .filter(|_| firing.state != FiringState::Missed);
-        table.row(vec![
-            utc(firing.slot_at).into(),
-            firing.cause.as_str().into(),
-            Cell::toned(firing.state.as_str(), tone_of_firing(firing.state)),
-            firing
-                .job_number
-                .map_or_else(String::new, |number| number.to_string())
-                .into(),
-            took.map_or_else(String::new, |ended| interval_text(ended - firing.begun_at))
-                .into(),
-            reason(firing).into(),
-        ]);
-    }
-    for line in table.lines(&session.printer, table_columns()) {
-        session.printer.line(&line)?;
-    }
+    shown::history(&session.printer, &page.items)?;
     if let Some(cursor) = &page.next_cursor {
         session
             .printer
@@ -348,157 +267,4 @@ fn print_changed(
             .note("nobody runs this home: it fires while `skep up` runs");
     }
     Ok(())
-}
-
-fn show(session: &Session, found: &ScheduleView) -> Result<(), Failure> {
-    if session.printer.json() {
-        return session.printer.document(found);
-    }
-    let now_ms = SystemClock.now_ms();
-    let headline = format!(
-        "Schedule {} is {}",
-        found.name,
-        found.state.as_str().replace('_', " ")
-    );
-    session
-        .printer
-        .line(&session.printer.painted(&headline, tone_of(found.state)))?;
-    let lines = [
-        ("why", found.state_reason.clone()),
-        ("owner", Some(found.owner.clone())),
-        ("when", Some(format!("{} in {}", found.when, found.zone))),
-        (
-            "jitter",
-            (found.jitter_s > 0).then(|| interval_text(found.jitter_s * 1_000)),
-        ),
-        (
-            "next run",
-            found.next.as_ref().map(|next| next.local.clone()),
-        ),
-        (
-            "clock",
-            found.next.as_ref().and_then(|next| next.note.clone()),
-        ),
-        (
-            "last run",
-            found.last.as_ref().map(|last| firing_text(last, now_ms)),
-        ),
-        (
-            "last success",
-            found
-                .last_success_at
-                .map(|at| format!("{} ago", ago(at, now_ms))),
-        ),
-        (
-            "last failure",
-            found
-                .last_failure_at
-                .map(|at| format!("{} ago", ago(at, now_ms))),
-        ),
-        (
-            "failures",
-            Some(format!(
-                "{} in a row; pauses after {}",
-                found.failures, found.pause_after
-            )),
-        ),
-        ("missed", Some(found.missed.to_string())),
-        ("overlap", Some(found.overlap.to_string())),
-        ("catch-up", Some(found.catch_up.to_string())),
-        (
-            "pre-check",
-            found.precheck.as_ref().map(|check| check.command.clone()),
-        ),
-        ("job", found.job.as_ref().map(|job| job.instruction.clone())),
-        (
-            "repository",
-            found.job.as_ref().and_then(|job| job.repo.clone()),
-        ),
-    ];
-    for (label, text) in lines {
-        let Some(text) = text else { continue };
-        let line = format!("{label:<LABEL_COLUMNS$} {}", one_line(&text));
-        session.printer.line(&cut(&line, table_columns()))?;
-    }
-    for firing in &found.open {
-        let line = format!(
-            "{:<LABEL_COLUMNS$} {}",
-            "under way",
-            firing_text(firing, now_ms)
-        );
-        session.printer.line(&line)?;
-    }
-    Ok(())
-}
-
-fn next_cell(found: &ScheduleSummary) -> String {
-    found.next.as_ref().map_or_else(
-        || "-".to_owned(),
-        // Seconds are there for jitter only, and the offset stands in the zone.
-        |next| next.local.chars().take(16).collect(),
-    )
-}
-
-fn last_cell(last: Option<&FiringView>, now_ms: i64) -> Cell {
-    match last {
-        None => "-".into(),
-        Some(last) => Cell::toned(
-            &format!(
-                "{} {} ago",
-                last.state,
-                ago(last.ended_at.unwrap_or(last.begun_at), now_ms)
-            ),
-            tone_of_firing(last.state),
-        ),
-    }
-}
-
-fn firing_text(firing: &FiringView, now_ms: i64) -> String {
-    let job = match (firing.job_number, firing.job_state) {
-        (Some(number), Some(state)) => format!(", job {number} is {state}"),
-        _ => String::new(),
-    };
-    format!(
-        "{} of {} UTC, {} ago{job}",
-        firing.state.as_str().replace('_', " "),
-        utc(firing.slot_at),
-        ago(firing.ended_at.unwrap_or(firing.begun_at), now_ms),
-    )
-}
-
-fn reason(firing: &FiringView) -> String {
-    if firing.state == FiringState::Missed {
-        let from = firing.missed_from.map_or_else(String::new, utc);
-        return format!("{} times from {from} on", firing.missed_count);
-    }
-    let class = firing.failure_class.map(|class| class.to_string());
-    firing.reason.clone().or(class).unwrap_or_default()
-}
-
-const fn tone_of(state: ScheduleState) -> Tone {
-    match state {
-        ScheduleState::Active => Tone::Good,
-        ScheduleState::Paused => Tone::Attention,
-        ScheduleState::AutoPaused => Tone::Bad,
-        ScheduleState::Removed => Tone::Quiet,
-    }
-}
-
-const fn tone_of_firing(state: FiringState) -> Tone {
-    match state {
-        FiringState::Succeeded => Tone::Good,
-        FiringState::Failed => Tone::Bad,
-        FiringState::Missed | FiringState::Cancelled => Tone::Attention,
-        FiringState::SkippedOverlap | FiringState::SkippedPrecheck => Tone::Quiet,
-        FiringState::Waiting | FiringState::Checking | FiringState::Running => Tone::Plain,
-    }
-}
-
-fn utc(ms: i64) -> String {
-    let at = jiff::Timestamp::from_millisecond(ms).unwrap_or_default();
-    at.strftime("%Y-%m-%d %H:%M").to_string()
-}
-
-fn ago(at_ms: i64, now_ms: i64) -> String {
-    super::job::age(now_ms - at_ms)
 }

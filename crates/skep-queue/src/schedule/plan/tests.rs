@@ -1,3 +1,5 @@
+//! What time makes of a schedule: tables for each policy, and that no slot is lost or doubled.
+
 use super::*;
 use jiff::Timestamp;
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! When a schedule fires: real zones around real changes of their clocks.
+
 use super::*;
 use jiff::Timestamp;
 use proptest::prelude::*;
