@@ -26,12 +26,18 @@ use crate::running::Signal;
 use precheck::Prechecks;
 use skep_db::{DbError, Tx};
 use skep_queue::schedule::{self, Firing, JobEnd, Schedule, ScheduleError, TimingError};
-use skep_types::{FiringState, JobState, ScheduleId};
+use skep_types::{FiringState, JobState, NodeRole, ScheduleId};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Fires, checks and settles until the engine stops.
+/// Fires, checks and settles until the engine stops, each as far as the node's roles go: an engine
+/// fires and settles, a worker runs pre-checks.
 pub(crate) async fn run(context: Arc<Context>) {
+    let fires = context.has_role(NodeRole::Engine);
+    let works = context.has_role(NodeRole::Worker);
+    if !fires && !works {
+        return;
+    }
     let mut changed = context.db.listen(schedule::TOPIC);
     let mut stop = context.running.stopping();
     let prechecks = Prechecks::new(PRECHECKS_MAX);
@@ -40,7 +46,8 @@ pub(crate) async fn run(context: Arc<Context>) {
     }
     while !*stop.borrow_and_update() {
         changed.mark_unchanged();
-        let wait_ms = match reconcile(&context, Some(&prechecks)).await {
+        let room = Some(&prechecks).filter(|_| works);
+        let wait_ms = match reconcile(&context, fires, room).await {
             Ok(wait_ms) => wait_ms,
             Err(error) => {
                 tracing::error!(error = describe(&error), "schedules were not looked after");
@@ -61,7 +68,7 @@ pub(crate) async fn run(context: Arc<Context>) {
 
 /// One look without an engine: pre-checks that are due stay due.
 pub(crate) async fn reconcile_once(context: &Arc<Context>) -> Result<i64, DirectorError> {
-    reconcile(context, None).await
+    reconcile(context, true, None).await
 }
 
 /// What one look at the store finds to do.
@@ -76,12 +83,26 @@ struct Look {
     ahead: Vec<Schedule>,
 }
 
+impl Look {
+    /// Leaves what is for an engine to do.
+    fn keep_checks(&mut self) {
+        self.ended.clear();
+        self.due.clear();
+        self.ahead.clear();
+        self.open.retain(|f| f.state == FiringState::Checking);
+    }
+}
+
 /// Does everything that there is to do. The answer is how long to sleep, in milliseconds.
 async fn reconcile(
     context: &Arc<Context>,
+    fires: bool,
     prechecks: Option<&Prechecks>,
 ) -> Result<i64, DirectorError> {
-    let look = look(context).await?;
+    let mut look = look(context).await?;
+    if !fires {
+        look.keep_checks();
+    }
     let mut failures = 0;
     let mut note = |id: &ScheduleId, outcome: Result<(), DirectorError>| {
         if let Err(error) = outcome {
@@ -127,7 +148,7 @@ async fn reconcile(
     if failures > 0 {
         return Ok(SCHEDULE_SETTLE_MS);
     }
-    let until_due_ms = due_ms.map_or(idle_ms, |due| due - now_ms);
+    let until_due_ms = due_ms.filter(|_| fires).map_or(idle_ms, |due| due - now_ms);
     Ok(until_due_ms.clamp(SCHEDULE_PAUSE_MS, idle_ms))
 }
 

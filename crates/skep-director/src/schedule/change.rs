@@ -146,6 +146,13 @@ fn owned(job: DispatchRequest, owner: &str) -> Result<DispatchRequest, DirectorE
             "leave --idempotency-key out; no time of a schedule is run twice",
         ));
     }
+    if job.flow.start_at.is_some() {
+        return Err(DirectorError::usage(
+            "schedule_invalid",
+            "the job of a schedule takes no start of its own",
+            "say when with --cron or --every, and how much later with --jitter",
+        ));
+    }
     if job.owner.as_deref().is_some_and(|named| named != owner) {
         return Err(DirectorError::usage(
             "schedule_invalid",

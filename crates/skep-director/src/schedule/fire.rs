@@ -180,7 +180,7 @@ pub(super) fn refusal(error: &DirectorError) -> Start {
             code: "scope_overlap",
             ..
         } | DirectorError::Conflict {
-            code: "job_landing",
+            code: "job_landing" | "job_in_line",
             ..
         }
     );
@@ -272,11 +272,25 @@ async fn write(
             if let Some(job) = ready.as_ref().and_then(|ready| ready.job.as_ref())
                 && runs
             {
-                job.put(tx).await?;
+                put_own(tx, job).await?;
             }
             Ok::<_, DirectorError>(Some((begun, ended)))
         })
         .await
+}
+
+/// Queues the job of a run. A request that the queue would answer with a job that is already there,
+/// because of its singleton or debounce, makes no run.
+pub(super) async fn put_own(tx: &mut Tx<'_>, job: &Prepared) -> Result<(), DirectorError> {
+    let queued = job.put(tx).await?;
+    if queued.id == job.record.job {
+        return Ok(());
+    }
+    Err(DirectorError::conflict(
+        "job_in_line",
+        format!("job {} of the same name has not ended", queued.number),
+        format!("wait for it (`skep job show {}`)", queued.number),
+    ))
 }
 
 /// Ends the job of an earlier run, unless it has just ended by itself.

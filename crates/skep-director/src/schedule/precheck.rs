@@ -2,12 +2,12 @@
 //! runs where checks run: inside the fence, without network, on the commit that the job would
 //! start from. What it prints is kept as evidence and read by nobody.
 
-use super::fire::{Ready, is_refusal, prepared, refusal, snapshot};
+use super::fire::{Ready, is_refusal, prepared, put_own, refusal, snapshot};
 use crate::check::{LoneCommand, run_alone};
 use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::PRECHECK_MARGIN_MS;
-use crate::record::{Precheck, Template};
+use crate::record::{self, Precheck, Template};
 use crate::running::Signal;
 use skep_db::Tx;
 use skep_queue::schedule::{self, Checked, Firing, Start};
@@ -85,6 +85,9 @@ pub(super) async fn begin(
     let fence = context
         .db
         .write("claim a pre-check", async move |tx: &mut Tx<'_>| {
+            if record::is_draining(tx, &node).await? {
+                return Ok(None);
+            }
             schedule::claim_check(tx, &id, slot_ms, &node, lease_ms).await
         })
         .await?;
@@ -130,7 +133,7 @@ async fn check(context: &Context, claimed: &Claimed) -> Result<(), DirectorError
                 // The next start runs it again.
                 return Ok(());
             }
-            let shown = log.strip_prefix(context.home.root()).unwrap_or(&log);
+            let shown = log.strip_prefix(context.home.shared()).unwrap_or(&log);
             let shown = shown.to_string_lossy().into_owned();
             match ended {
                 Ok(exit_code) => (judge(claimed, ready, exit_code), exit_code, Some(shown)),
@@ -225,7 +228,7 @@ async fn conclude(
             let is_ours = schedule::checked(tx, &id, slot_ms, fence, &ended).await?;
             let job = ready.as_ref().and_then(|ready| ready.job.as_ref());
             if let Some(job) = job.filter(|_| is_ours) {
-                job.put(tx).await?;
+                put_own(tx, job).await?;
             }
             Ok::<_, DirectorError>(())
         })

@@ -20,6 +20,7 @@ on_both_engines!(
     a_precheck_outlives_its_engine,
     a_request_that_no_longer_works_pauses_the_schedule,
     a_run_that_waits_starts_after_the_other,
+    a_job_of_the_same_name_is_an_overlap,
     a_scope_that_is_taken_is_an_overlap,
     a_timing_that_cannot_be_read_halts_its_schedule_alone,
     idle_writes_nothing,
@@ -436,6 +437,23 @@ async fn a_scope_that_is_taken_is_an_overlap(store: TestStore) -> anyhow::Result
     engine.stop().await
 }
 
+async fn a_job_of_the_same_name_is_an_overlap(store: TestStore) -> anyhow::Result<()> {
+    let project = project()?;
+    let setup = Setup::new().worker("looker", "meet start\nsleep 500");
+    let engine = Engine::start_on_still_clock(&store, &setup).await?;
+    let mut alone = looking(&project);
+    alone.job.flow.singleton = Some("the only one".to_owned());
+    let job = engine.dispatch(alone.job.clone()).await?;
+    engine.director.add_schedule(alone).await?;
+    engine.pass(&store, 1);
+    let fired = engine.until_firing(FiringState::SkippedOverlap).await?;
+    assert_eq!((fired.job, fired.failure_class), (None, None));
+    assert_eq!(engine.jobs().await?.len(), 1);
+    engine.director.cancel(job.id.as_str()).await?;
+    engine.at_rest(&job.id).await?;
+    engine.stop().await
+}
+
 async fn one_look_at_a_time_or_two_make_one_job(store: TestStore) -> anyhow::Result<()> {
     let project = project()?;
     let setup = Setup::new().worker("looker", "exit 1");
@@ -524,6 +542,7 @@ async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result
             r.job.idempotency_key = Some("k".to_owned())
         }),
         ("schedule_invalid", |r| r.job.owner = Some("bob".to_owned())),
+        ("schedule_invalid", |r| r.job.flow.start_at = Some(1)),
         ("precheck_invalid", |r| {
             r.precheck = Some(PrecheckRequest::default());
         }),
