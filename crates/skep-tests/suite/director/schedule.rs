@@ -528,18 +528,18 @@ async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result
         ("cron_invalid", |r| r.when = "0 25 * * *".to_owned()),
         ("interval_invalid", |r| r.when = "every 10s".to_owned()),
         ("zone_unknown", |r| {
-            r.zone = Some("Europe/Berlim".to_owned())
+            r.zone = Some("Europe/Berlim".to_owned());
         }),
         ("schedule_invalid", |r| r.name = "two words".to_owned()),
         ("schedule_invalid", |r| r.jitter_s = Some(i64::MAX)),
         ("unknown_worker", |r| {
-            r.job.worker = Some("nobody".to_owned())
+            r.job.worker = Some("nobody".to_owned());
         }),
         ("instruction_empty", |r| r.job.instruction = String::new()),
         ("repo_missing", |r| r.job.repo = None),
         ("checks_missing", |r| r.job.checks.clear()),
         ("schedule_invalid", |r| {
-            r.job.idempotency_key = Some("k".to_owned())
+            r.job.idempotency_key = Some("k".to_owned());
         }),
         ("schedule_invalid", |r| r.job.owner = Some("bob".to_owned())),
         ("schedule_invalid", |r| r.job.flow.start_at = Some(1)),
