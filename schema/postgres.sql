@@ -379,6 +379,77 @@ CREATE TABLE review (
 
 CREATE INDEX review_by_parent ON public.review USING btree (parent_id);
 
+CREATE TABLE schedule (
+    id text NOT NULL,
+    name text NOT NULL,
+    owner text NOT NULL,
+    state text NOT NULL,
+    pause_reason text,
+    timing text NOT NULL,
+    zone text NOT NULL,
+    anchor_ms bigint NOT NULL,
+    jitter_ms bigint NOT NULL,
+    overlap text NOT NULL,
+    overlap_max bigint NOT NULL,
+    catch_up text NOT NULL,
+    catch_up_max bigint NOT NULL,
+    catch_up_window_ms bigint NOT NULL,
+    failures_max bigint NOT NULL,
+    version bigint NOT NULL,
+    cursor_ms bigint NOT NULL,
+    due_ms bigint,
+    failures bigint NOT NULL,
+    missed bigint NOT NULL,
+    last_success_ms bigint,
+    last_success_job text,
+    last_failure_ms bigint,
+    last_failure_job text,
+    created_at_ms bigint NOT NULL,
+    changed_at_ms bigint NOT NULL,
+    CONSTRAINT schedule_pkey PRIMARY KEY (id),
+    CONSTRAINT schedule_state_check CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'auto_paused'::text, 'removed'::text])))
+);
+
+CREATE INDEX schedule_due ON public.schedule USING btree (due_ms) WHERE ((state = 'active'::text) AND (due_ms IS NOT NULL));
+
+CREATE UNIQUE INDEX schedule_name ON public.schedule USING btree (name) WHERE (state <> 'removed'::text);
+
+CREATE TABLE schedule_firing (
+    schedule_id text NOT NULL,
+    slot_ms bigint NOT NULL,
+    cause text NOT NULL,
+    state text NOT NULL,
+    job_id text,
+    failure text,
+    reason text,
+    fence bigint NOT NULL,
+    node text,
+    lease_until_ms bigint,
+    precheck_exit_code bigint,
+    precheck_log text,
+    missed_from_ms bigint,
+    missed_count bigint NOT NULL,
+    begun_at_ms bigint NOT NULL,
+    ended_at_ms bigint,
+    CONSTRAINT schedule_firing_check CHECK (((node IS NULL) = (lease_until_ms IS NULL))),
+    CONSTRAINT schedule_firing_check1 CHECK (((state <> 'running'::text) OR (job_id IS NOT NULL))),
+    CONSTRAINT schedule_firing_pkey PRIMARY KEY (schedule_id, slot_ms)
+);
+
+CREATE INDEX schedule_firing_by_job ON public.schedule_firing USING btree (job_id) WHERE (job_id IS NOT NULL);
+
+CREATE INDEX schedule_firing_open ON public.schedule_firing USING btree (schedule_id, slot_ms) WHERE (state = ANY (ARRAY['waiting'::text, 'checking'::text, 'running'::text]));
+
+CREATE TABLE schedule_template (
+    schedule_id text NOT NULL,
+    kind text NOT NULL,
+    request text NOT NULL,
+    precheck text,
+    precheck_nothing_to_do bigint,
+    precheck_seconds_max bigint,
+    CONSTRAINT schedule_template_pkey PRIMARY KEY (schedule_id)
+);
+
 CREATE TABLE schema_step (
     owner text NOT NULL,
     version bigint NOT NULL,

@@ -350,6 +350,76 @@ CREATE TABLE review (
 
 CREATE INDEX review_by_parent ON review (parent_id);
 
+CREATE TABLE schedule (
+    id TEXT PRIMARY KEY,
+    name TEXT NOT NULL,
+    owner TEXT NOT NULL,
+    state TEXT NOT NULL,
+    pause_reason TEXT,
+    timing TEXT NOT NULL,
+    zone TEXT NOT NULL,
+    anchor_ms INTEGER NOT NULL,
+    jitter_ms INTEGER NOT NULL,
+    overlap TEXT NOT NULL,
+    overlap_max INTEGER NOT NULL,
+    catch_up TEXT NOT NULL,
+    catch_up_max INTEGER NOT NULL,
+    catch_up_window_ms INTEGER NOT NULL,
+    failures_max INTEGER NOT NULL,
+    version INTEGER NOT NULL,
+    cursor_ms INTEGER NOT NULL,
+    due_ms INTEGER,
+    failures INTEGER NOT NULL,
+    missed INTEGER NOT NULL,
+    last_success_ms INTEGER,
+    last_success_job TEXT,
+    last_failure_ms INTEGER,
+    last_failure_job TEXT,
+    created_at_ms INTEGER NOT NULL,
+    changed_at_ms INTEGER NOT NULL,
+    CHECK (state IN ('active', 'paused', 'auto_paused', 'removed'))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedule_due ON schedule (due_ms) WHERE state = 'active' AND due_ms IS NOT NULL;
+
+CREATE UNIQUE INDEX schedule_name ON schedule (name) WHERE state <> 'removed';
+
+CREATE TABLE schedule_firing (
+    schedule_id TEXT NOT NULL,
+    slot_ms INTEGER NOT NULL,
+    cause TEXT NOT NULL,
+    state TEXT NOT NULL,
+    job_id TEXT,
+    failure TEXT,
+    reason TEXT,
+    fence INTEGER NOT NULL,
+    node TEXT,
+    lease_until_ms INTEGER,
+    precheck_exit_code INTEGER,
+    precheck_log TEXT,
+    missed_from_ms INTEGER,
+    missed_count INTEGER NOT NULL,
+    begun_at_ms INTEGER NOT NULL,
+    ended_at_ms INTEGER,
+    PRIMARY KEY (schedule_id, slot_ms),
+    CHECK ((node IS NULL) = (lease_until_ms IS NULL)),
+    CHECK (state <> 'running' OR job_id IS NOT NULL)
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX schedule_firing_by_job ON schedule_firing (job_id) WHERE job_id IS NOT NULL;
+
+CREATE INDEX schedule_firing_open ON schedule_firing (schedule_id, slot_ms)
+    WHERE state IN ('waiting', 'checking', 'running');
+
+CREATE TABLE schedule_template (
+    schedule_id TEXT NOT NULL PRIMARY KEY,
+    kind TEXT NOT NULL,
+    request TEXT NOT NULL,
+    precheck TEXT,
+    precheck_nothing_to_do INTEGER,
+    precheck_seconds_max INTEGER
+) STRICT;
+
 CREATE TABLE schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));

@@ -5,8 +5,9 @@
 
 use serde_json::{Map, Value, json};
 use skep_types::{
-    AttemptId, AttemptState, ContractStatus, DeliveryState, FailureClass, Fence, FindingOutcome,
-    Gate, JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, Tier,
+    AttemptId, AttemptState, CatchUp, ContractStatus, DeliveryState, FailureClass, Fence,
+    FindingOutcome, FiringCause, FiringState, Gate, JobId, JobKind, JobState, LandingState,
+    MicroUsd, Overlap, Purpose, ResultContract, Role, ScheduleId, ScheduleState, SlotShift, Tier,
     Verdict,
 };
 use std::collections::BTreeMap;
@@ -144,11 +145,13 @@ describe_plainly! {
     Fence => json!({ "type": "integer", "format": "int64" }),
     JobId => id_schema(JobId::PREFIX),
     AttemptId => attempt_id_schema(),
+    ScheduleId => id_schema(ScheduleId::PREFIX),
 }
 
 describe_words! {
-    AttemptState, ContractStatus, DeliveryState, FailureClass, FindingOutcome, Gate, JobKind,
-    JobState, LandingState, Purpose, Role, Tier, Verdict,
+    AttemptState, CatchUp, ContractStatus, DeliveryState, FailureClass, FindingOutcome,
+    FiringCause, FiringState, Gate, JobKind, JobState, LandingState, Overlap, Purpose, Role,
+    ScheduleState, SlotShift, Tier, Verdict,
 }
 
 fn id_schema(prefix: &str) -> Value {

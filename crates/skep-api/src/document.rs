@@ -4,7 +4,8 @@ use crate::queue::FlowRequest;
 use serde::{Deserialize, Serialize};
 use skep_types::{
     AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, Gate, JobId, JobKind,
-    JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, Tier, TokenCounts, Verdict,
+    JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, ScheduleId, Tier, TokenCounts,
+    Verdict,
 };
 
 /// What `skep run` asks for: `POST /api/v1/jobs`.
@@ -150,6 +151,8 @@ pub struct JobView {
     pub budget_micro_usd: Option<MicroUsd>,
     /// The job whose result this one reviews.
     pub parent: Option<JobId>,
+    /// The schedule whose run it is.
+    pub schedule: Option<ScheduleId>,
     /// When it was asked for.
     pub created_at: i64,
     /// When it ended.

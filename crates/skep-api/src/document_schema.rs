@@ -15,8 +15,8 @@ use crate::queue::FlowRequest;
 use serde_json::{Value, json};
 use skep_types::{
     AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, FindingOutcome, Gate,
-    JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, Tier,
-    TokenCounts, Verdict,
+    JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, ScheduleId,
+    Tier, TokenCounts, Verdict,
 };
 
 describe! { DispatchRequest, "What a job is to do, where, and within which limits.",
@@ -55,7 +55,7 @@ describe! { JobView, "One job with everything known about it.",
         repo: Option<String>, base_commit: Option<String>, target_branch: Option<String>,
         scope: Vec<String>, role: Role, tier: Tier, worker: String, owner: String,
         project: String, checks: Vec<String>, gate: Gate, waivers: Vec<Waiver>,
-        budget_micro_usd: Option<MicroUsd>, parent: Option<JobId>, created_at: i64,
+        budget_micro_usd: Option<MicroUsd>, parent: Option<JobId>, schedule: Option<ScheduleId>, created_at: i64,
         ended_at: Option<i64>, cost_micro_usd: MicroUsd, unconfirmed_micro_usd: MicroUsd,
         tokens: TokenCounts, attempts: Vec<AttemptView>, contract: Option<ResultContract>,
         verdict: Option<VerdictView>, verdicts: Vec<VerdictView>, reviews: Vec<ReviewView>,

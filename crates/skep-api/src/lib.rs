@@ -16,6 +16,7 @@ pub mod node;
 pub mod openapi;
 pub mod queue;
 pub mod route;
+pub mod schedule;
 
 pub use client::{Client, JobListQuery};
 pub use client_error::ClientError;
@@ -25,3 +26,4 @@ pub use installation::*;
 pub use node::*;
 pub use openapi::openapi;
 pub use queue::*;
+pub use schedule::*;

@@ -9,6 +9,9 @@ use crate::document::{
 use crate::installation::{HealthView, LedgerEntries};
 use crate::node::NodeView;
 use crate::queue::QueueView;
+use crate::schedule::{
+    FiringView, PauseRequest, PreviewView, ScheduleRequest, ScheduleSummary, ScheduleView,
+};
 use serde_json::Value;
 
 /// The verb of a route.
@@ -65,6 +68,24 @@ pub enum Operation {
     DrainNode,
     /// A drained node works again.
     ResumeNode,
+    /// Work becomes a schedule.
+    AddSchedule,
+    /// Schedules by name.
+    ListSchedules,
+    /// One schedule with everything known about it.
+    ShowSchedule,
+    /// The next times of a schedule.
+    PreviewSchedule,
+    /// What became of a schedule's times.
+    ListFirings,
+    /// Stops a schedule from firing.
+    PauseSchedule,
+    /// Lets a schedule fire again.
+    ResumeSchedule,
+    /// Begins a run now.
+    RunSchedule,
+    /// Takes a schedule away.
+    RemoveSchedule,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -97,6 +118,15 @@ impl Operation {
             Self::ListNodes => "list_nodes",
             Self::DrainNode => "drain_node",
             Self::ResumeNode => "resume_node",
+            Self::AddSchedule => "add_schedule",
+            Self::ListSchedules => "list_schedules",
+            Self::ShowSchedule => "show_schedule",
+            Self::PreviewSchedule => "preview_schedule",
+            Self::ListFirings => "list_firings",
+            Self::PauseSchedule => "pause_schedule",
+            Self::ResumeSchedule => "resume_schedule",
+            Self::RunSchedule => "run_schedule",
+            Self::RemoveSchedule => "remove_schedule",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::VerifyLedger => "verify_ledger",
@@ -203,6 +233,10 @@ impl Route {
         }
     }
 
+    const fn answering(self, answer: Answer) -> Self {
+        Self { answer, ..self }
+    }
+
     const fn open(self) -> Self {
         Self {
             access: Access::Open,
@@ -285,6 +319,72 @@ pub const ROUTES: &[Route] = &[
         Some(Document::of::<RetryRequest>()),
     )
     .with(&[JOB]),
+    Route::post(
+        Operation::AddSchedule,
+        "/api/v1/schedules",
+        "Work becomes a schedule; a request that could not be dispatched now is refused.",
+        Some(Document::of::<ScheduleRequest>()),
+    )
+    .answering(json::<ScheduleView>()),
+    Route::get(
+        Operation::ListSchedules,
+        "/api/v1/schedules",
+        "Schedules by name, removed ones not included.",
+        json::<Page<ScheduleSummary>>(),
+    ),
+    Route::get(
+        Operation::ShowSchedule,
+        "/api/v1/schedules/{name}",
+        "One schedule with everything known about it.",
+        json::<ScheduleView>(),
+    )
+    .with(&[SCHEDULE]),
+    Route::get(
+        Operation::PreviewSchedule,
+        "/api/v1/schedules/{name}/next",
+        "The next times of a schedule; nothing is changed.",
+        json::<PreviewView>(),
+    )
+    .with(&[SCHEDULE, LIMIT]),
+    Route::get(
+        Operation::ListFirings,
+        "/api/v1/schedules/{name}/firings",
+        "What became of a schedule's times, newest first.",
+        json::<Page<FiringView>>(),
+    )
+    .with(&[SCHEDULE, CURSOR, LIMIT]),
+    Route::post(
+        Operation::PauseSchedule,
+        "/api/v1/schedules/{name}/pause",
+        "Stops a schedule from firing; what is under way goes on.",
+        Some(Document::of::<PauseRequest>()),
+    )
+    .with(&[SCHEDULE])
+    .answering(json::<ScheduleView>()),
+    Route::post(
+        Operation::ResumeSchedule,
+        "/api/v1/schedules/{name}/resume",
+        "Lets a schedule fire again, from now on.",
+        None,
+    )
+    .with(&[SCHEDULE])
+    .answering(json::<ScheduleView>()),
+    Route::post(
+        Operation::RunSchedule,
+        "/api/v1/schedules/{name}/run",
+        "Begins a run now, whether the schedule is paused or not.",
+        None,
+    )
+    .with(&[SCHEDULE])
+    .answering(json::<FiringView>()),
+    Route::post(
+        Operation::RemoveSchedule,
+        "/api/v1/schedules/{name}/remove",
+        "Takes a schedule away; its jobs go on and its history stays.",
+        None,
+    )
+    .with(&[SCHEDULE])
+    .answering(json::<ScheduleView>()),
     Route::get(
         Operation::ListQueues,
         "/api/v1/queues",
@@ -406,6 +506,7 @@ const NODE: Parameter = parameter(
     Place::Path,
     "The node's id, its host's name, or `here` for the one that answers.",
 );
+const SCHEDULE: Parameter = parameter("name", Place::Path, "The schedule's name or id.");
 const ATTEMPT: Parameter = parameter(
     "attempt",
     Place::Query,

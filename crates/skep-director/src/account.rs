@@ -102,7 +102,9 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         serde_json::from_str::<ResultContract>(result.contract.as_deref()?).ok()
     });
     let verdicts: Vec<VerdictView> = verdicts.into_iter().map(verdict_view).collect();
+    let firing = skep_queue::schedule::firing_of_job(tx, &job.id).await?;
     Ok(JobView {
+        schedule: firing.map(|firing| firing.schedule),
         state_reason: record::reason(tx, &job.id).await?,
         id: job.id,
         number: job.number,

@@ -83,6 +83,50 @@ pub(crate) async fn run_checks(
     Ok(outcomes)
 }
 
+/// One command that is no check of a result.
+pub(crate) struct LoneCommand<'a> {
+    /// The repository and the commit that are laid out for it; an empty folder without.
+    pub(crate) source: Option<(&'a Path, &'a str)>,
+    pub(crate) command: &'a str,
+    /// A folder for the checkout; made and removed here.
+    pub(crate) place: PathBuf,
+    /// Where the output goes.
+    pub(crate) log: &'a Path,
+    /// The longest it may take.
+    pub(crate) limit: Duration,
+    /// Anything but [`Signal::Go`] ends it.
+    pub(crate) signal: watch::Receiver<Signal>,
+}
+
+/// Runs one command as checks are run. The answer is its exit code, none if it ran into its limit.
+pub(crate) async fn run_alone(
+    context: &Context,
+    lone: &LoneCommand<'_>,
+) -> Result<Option<i64>, DirectorError> {
+    remove(&lone.place).await?;
+    let ended = async {
+        let layout = make_room(&lone.place, &context.toolchain_roots())?;
+        if let Some((vault, commit)) = lone.source {
+            skep_sandbox::clean_checkout(vault, &crate::attempt::parse_oid(commit)?, &layout.repo)
+                .await
+                .map_err(|e| DirectorError::outside("check out the commit to be looked at", e))?;
+        }
+        let signal = lone.signal.clone();
+        run_once(
+            context,
+            &lone.place,
+            lone.command,
+            lone.log,
+            lone.limit,
+            signal,
+        )
+        .await
+    };
+    let ended = ended.await;
+    remove(&lone.place).await?;
+    ended
+}
+
 async fn run_check(
     context: &Context,
     plan: &CheckPlan<'_>,
@@ -152,18 +196,7 @@ async fn check_out(
     roots: &[PathBuf],
 ) -> Result<PathBuf, DirectorError> {
     let failed = |e| DirectorError::outside("check out the commit to be checked", e);
-    let layout = FencePaths::on_host(place);
-    for folder in layout.all() {
-        // Nobody else may look in: the fence refuses a folder that is open to other users.
-        std::fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(|e| DirectorError::outside("make room for a check", e))?;
-    }
-    skep_sandbox::link_caches(roots, place)
-        .map_err(|e| DirectorError::outside("link the toolchain's caches", e))?;
-    let repo = layout.repo;
+    let repo = make_room(place, roots)?.repo;
     skep_sandbox::clean_checkout(plan.vault, &crate::attempt::parse_oid(plan.commit)?, &repo)
         .await
         .map_err(failed)?;
@@ -180,6 +213,22 @@ async fn check_out(
     }
     remove(&base).await?;
     Ok(repo)
+}
+
+/// Makes the folders of a command that runs at `place`, all of them empty.
+fn make_room(place: &Path, roots: &[PathBuf]) -> Result<FencePaths, DirectorError> {
+    let layout = FencePaths::on_host(place);
+    for folder in layout.all() {
+        // Nobody else may look in: the fence refuses a folder that is open to other users.
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(|e| DirectorError::outside("make room for a check", e))?;
+    }
+    skep_sandbox::link_caches(roots, place)
+        .map_err(|e| DirectorError::outside("link the toolchain's caches", e))?;
+    Ok(layout)
 }
 
 /// Makes the file at `path` below `repo` what it is below `base`: a file, a link, or nothing.

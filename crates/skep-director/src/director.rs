@@ -4,10 +4,13 @@ use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
-use crate::{EngineError, Home, account, dispatch, engine, landing, node, queue, reference};
+use crate::{
+    EngineError, Home, account, dispatch, engine, landing, node, queue, reference, schedule,
+};
 use skep_api::{
-    DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
-    NodeView, Page, QueueView, RetryRequest,
+    DiffView, DispatchRequest, EventView, FiringView, JobSubmitted, JobSummary, JobView,
+    LedgerView, LogView, NodeView, Page, PauseRequest, PreviewView, QueueView, RetryRequest,
+    ScheduleRequest, ScheduleSummary, ScheduleView,
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
@@ -238,6 +241,74 @@ impl Director {
         request: RetryRequest,
     ) -> Result<JobSubmitted, DirectorError> {
         reference::retry(&self.0, reference, request).await
+    }
+
+    /// Makes a schedule. Its job is prepared once, so that a request that cannot work is refused
+    /// now.
+    pub async fn add_schedule(
+        &self,
+        request: ScheduleRequest,
+    ) -> Result<ScheduleView, DirectorError> {
+        schedule::add(&self.0, request).await
+    }
+
+    /// Every schedule that is not removed, by name.
+    pub async fn schedules(&self) -> Result<Page<ScheduleSummary>, DirectorError> {
+        schedule::list(&self.0).await
+    }
+
+    /// One schedule by name or id.
+    pub async fn schedule(&self, name: &str) -> Result<ScheduleView, DirectorError> {
+        schedule::show(&self.0, name).await
+    }
+
+    /// The next times of a schedule.
+    pub async fn schedule_next(
+        &self,
+        name: &str,
+        count: Option<i64>,
+    ) -> Result<PreviewView, DirectorError> {
+        schedule::next(&self.0, name, count).await
+    }
+
+    /// What became of a schedule's times, newest first.
+    pub async fn firings(
+        &self,
+        name: &str,
+        cursor: Option<&str>,
+        limit: Option<i64>,
+    ) -> Result<Page<FiringView>, DirectorError> {
+        schedule::firings(&self.0, name, cursor, limit).await
+    }
+
+    /// Stops a schedule from firing.
+    pub async fn pause_schedule(
+        &self,
+        name: &str,
+        request: PauseRequest,
+    ) -> Result<ScheduleView, DirectorError> {
+        schedule::pause(&self.0, name, request).await
+    }
+
+    /// Lets a schedule fire again.
+    pub async fn resume_schedule(&self, name: &str) -> Result<ScheduleView, DirectorError> {
+        schedule::resume(&self.0, name).await
+    }
+
+    /// Begins a run of a schedule now.
+    pub async fn run_schedule(&self, name: &str) -> Result<FiringView, DirectorError> {
+        schedule::run_now(&self.0, name).await
+    }
+
+    /// Takes a schedule away.
+    pub async fn remove_schedule(&self, name: &str) -> Result<ScheduleView, DirectorError> {
+        schedule::remove(&self.0, name).await
+    }
+
+    /// Fires what is due and settles what has ended; the engine does this by itself. The answer is
+    /// how long nothing will be due, in milliseconds.
+    pub async fn reconcile_schedules(&self) -> Result<i64, DirectorError> {
+        schedule::reconcile_once(&self.0).await
     }
 
     /// Sealed ledger events after `after_seq`, oldest first.

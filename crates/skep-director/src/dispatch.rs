@@ -26,11 +26,51 @@ use skep_queue::{EnqueueError, NewJob};
 use skep_types::{JobId, JobKind, Purpose, Scope, Tier};
 use text::check_text;
 
+/// A request that was completed and not yet written down.
+#[derive(Debug, Clone)]
+pub(crate) struct Prepared {
+    pub(crate) new_job: NewJob,
+    pub(crate) record: Dispatch,
+    pub(crate) warnings: Vec<String>,
+}
+
+impl Prepared {
+    /// Queues the job in the caller's transaction, which holds `Context::scopes`.
+    pub(crate) async fn put(&self, tx: &mut Tx<'_>) -> Result<JobSubmitted, DirectorError> {
+        let submitted = enqueue(tx, &self.new_job, &self.record).await?;
+        // The same request again returns the earlier job, which need not make room for itself.
+        if submitted.id == self.record.job {
+            refuse_overlap(tx, &self.record).await?;
+        }
+        Ok(submitted)
+    }
+}
+
 /// Checks `request`, completes it, writes it down and queues it.
 pub(crate) async fn dispatch(
     context: &Context,
     request: DispatchRequest,
 ) -> Result<JobSubmitted, DirectorError> {
+    let prepared = prepare(context, request).await?;
+    let warnings = prepared.warnings.clone();
+    let _turn = context.scopes.lock().await;
+    let enqueued = context
+        .db
+        .write("dispatch", async move |tx: &mut Tx<'_>| {
+            prepared.put(tx).await
+        })
+        .await?;
+    Ok(JobSubmitted {
+        warnings,
+        ..enqueued
+    })
+}
+
+/// Checks `request` and completes it. Writes nothing but the engine's own copy of the repository.
+pub(crate) async fn prepare(
+    context: &Context,
+    request: DispatchRequest,
+) -> Result<Prepared, DirectorError> {
     check_text(&request)?;
     let (worker_name, worker) = choose_worker(context, &request)?;
     check_model(context, &worker, request.tier.unwrap_or(Tier::Sensitive))?;
@@ -92,22 +132,10 @@ pub(crate) async fn dispatch(
         idempotency_key: request.idempotency_key,
         flow: crate::queue::flow(&request.flow, &record.harness),
     };
-    let warnings = pinned.warnings;
-    let _turn = context.scopes.lock().await;
-    let enqueued = context
-        .db
-        .write("dispatch", async move |tx: &mut Tx<'_>| {
-            let submitted = enqueue(tx, &new_job, &record).await?;
-            // The same request again returns the earlier job, which need not make room for itself.
-            if submitted.id == record.job {
-                refuse_overlap(tx, &record).await?;
-            }
-            Ok::<_, DirectorError>(submitted)
-        })
-        .await?;
-    Ok(JobSubmitted {
-        warnings,
-        ..enqueued
+    Ok(Prepared {
+        new_job,
+        record,
+        warnings: pinned.warnings,
     })
 }
 

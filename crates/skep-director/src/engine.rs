@@ -8,7 +8,7 @@ use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
-use crate::{account, delivery, landing, node, record, verify};
+use crate::{account, delivery, landing, node, record, schedule, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_stdx::Stopwatch;
@@ -78,6 +78,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
         let deliveries = delivery::run(Arc::clone(&context));
         tasks.push(skep_stdx::spawn("delivery", deliveries));
     }
+    let schedules = skep_stdx::spawn("schedule", schedule::run(Arc::clone(&context)));
     let works = context.has_role(NodeRole::Worker);
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
@@ -102,6 +103,13 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     drain(&context).await;
     for task in tasks {
         task.abort();
+    }
+    // It hears the stop itself; a pre-check that does not end in time is taken up by the next start.
+    if tokio::time::timeout(Duration::from_millis(DRAIN_MS), schedules)
+        .await
+        .is_err()
+    {
+        tracing::error!("a pre-check did not end in time");
     }
     node::leave(&context).await;
     Ok(())

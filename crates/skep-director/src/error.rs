@@ -137,9 +137,12 @@ impl DirectorError {
             Self::Usage { code, hint, .. } => (*code, hint.clone(), 2),
             Self::Policy { code, hint, .. } => (*code, hint.clone(), 3),
             Self::Conflict { code, hint, .. } => (*code, hint.clone(), 1),
-            Self::NotFound { .. } => (
+            Self::NotFound { noun, .. } => (
                 "not_found",
-                "`skep job list` shows the jobs there are".to_owned(),
+                match *noun {
+                    "schedule" => "`skep schedule list` shows the schedules there are".to_owned(),
+                    _ => "`skep job list` shows the jobs there are".to_owned(),
+                },
                 4,
             ),
             Self::Db(_) => (

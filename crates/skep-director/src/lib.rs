@@ -32,6 +32,7 @@ mod reference;
 mod review;
 mod runner_files;
 mod running;
+mod schedule;
 mod schema;
 mod verify;
 
@@ -41,4 +42,5 @@ pub use engine::EngineError;
 pub use error::DirectorError;
 pub use home::Home;
 pub use node::NodeOptions;
+pub use schedule::preview;
 pub use schema::SCHEMA;

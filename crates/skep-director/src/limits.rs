@@ -62,3 +62,35 @@ pub const RETRY: skep_stdx::Backoff = skep_stdx::Backoff {
     base_ms: 2_000,
     cap_ms: 300_000,
 };
+/// How often schedules are looked at when none is due, in milliseconds: a clock that was set forward
+/// is noticed within this time.
+pub const SCHEDULE_IDLE_MS: i64 = 30_000;
+/// How often they are looked at while a run of one is under way, in milliseconds: its end starts
+/// the one that waits.
+pub const SCHEDULE_SETTLE_MS: i64 = 1_000;
+/// The shortest wait between two looks, in milliseconds, whatever the rows say.
+pub const SCHEDULE_PAUSE_MS: i64 = 20;
+/// How far the clock may stand before what a schedule has accounted for, in milliseconds, until the
+/// schedule follows it: a clock that is kept in step moves by less.
+pub const CLOCK_BACK_MS: i64 = 60_000;
+/// Steps of one schedule in one look: a whole catch-up and what was missed before it.
+pub const SCHEDULE_STEPS_MAX: usize = 128;
+/// How often a change of a schedule is tried when somebody else changes it at the same time.
+pub const SCHEDULE_TRIES_MAX: usize = 8;
+/// Pre-checks that run at the same time; they come on top of the slots of jobs.
+pub const PRECHECKS_MAX: u32 = 4;
+/// How long a pre-check may take when nothing is asked for, in seconds: it is to be cheaper than
+/// what it saves.
+pub const PRECHECK_S_DEFAULT: i64 = 60;
+/// The longest a pre-check may take, in seconds.
+pub const PRECHECK_S_MAX: i64 = 600;
+/// What a node has beyond the limit of a pre-check to lay it out and to write down its end, in
+/// milliseconds; another node takes the pre-check over after that.
+pub const PRECHECK_MARGIN_MS: i64 = 120_000;
+/// The exit code of a pre-check that found nothing to do, when none is asked for: EX_TEMPFAIL of
+/// sysexits.h, which no common tool ends with by itself.
+pub const PRECHECK_NOTHING_TO_DO: i64 = 75;
+/// The next times that a preview shows when nothing is asked for, and at the most.
+pub const PREVIEW_DEFAULT: i64 = 10;
+/// See [`PREVIEW_DEFAULT`].
+pub const PREVIEW_MAX: i64 = 500;

@@ -6,6 +6,7 @@ mod landing;
 mod node;
 mod result;
 mod review;
+mod schedule;
 mod verdict;
 
 pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
@@ -16,6 +17,7 @@ pub(crate) use node::{
 };
 pub(crate) use result::{ResultRow, latest_result, put_result, results};
 pub(crate) use review::{ReviewRow, finish_review, put_review, review, reviews};
+pub(crate) use schedule::{Precheck, Template, forget_template, put_template, template};
 pub(crate) use verdict::{CheckRow, VerdictRow, check_runs, put_check_run, put_verdict, verdicts};
 
 use skep_db::DbError;

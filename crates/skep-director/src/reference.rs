@@ -33,26 +33,32 @@ pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted
         .db
         .write("cancel", async move |tx: &mut Tx<'_>| {
             let job = resolve(tx, &name).await?;
-            let cancelled = skep_queue::cancel(tx, &job.id).await.map_err(|error| {
-                if let CancelError::Db(error) = error {
-                    return DirectorError::Db(error);
-                }
-                let hint = format!("`skep job show {}` says how it ended", job.number);
-                DirectorError::conflict("job_ended", error.to_string(), hint)
-            })?;
-            skep_gateway::revoke_of_job(tx, &job.id).await?;
-            report_due(tx, &job.id).await?;
-            crate::review::abandoned(tx, &job.id).await?;
-            let reviews = crate::review::end_reviews(tx, &job.id).await?;
-            record::clear_reason(tx, &job.id).await?;
-            refuse_while_landing(tx, &job).await?;
-            Ok::<_, DirectorError>((cancelled.job, reviews))
+            end(tx, &job).await
         })
         .await?;
     for id in reviews.iter().chain([&job.id]) {
         context.running.tell(id, Signal::Cancelled);
     }
     Ok(submitted(&job))
+}
+
+/// Ends a job in the caller's transaction. The steps of the job and of its reviews, which are the
+/// second half of the answer, are to be told after the commit.
+pub(crate) async fn end(tx: &mut Tx<'_>, job: &Job) -> Result<(Job, Vec<JobId>), DirectorError> {
+    let cancelled = skep_queue::cancel(tx, &job.id).await.map_err(|error| {
+        if let CancelError::Db(error) = error {
+            return DirectorError::Db(error);
+        }
+        let hint = format!("`skep job show {}` says how it ended", job.number);
+        DirectorError::conflict("job_ended", error.to_string(), hint)
+    })?;
+    skep_gateway::revoke_of_job(tx, &job.id).await?;
+    report_due(tx, &job.id).await?;
+    crate::review::abandoned(tx, &job.id).await?;
+    let reviews = crate::review::end_reviews(tx, &job.id).await?;
+    record::clear_reason(tx, &job.id).await?;
+    refuse_while_landing(tx, job).await?;
+    Ok((cancelled.job, reviews))
 }
 
 /// A landing whose intent is on record is not undone: its target moves at any moment, or has moved.

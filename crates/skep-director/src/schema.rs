@@ -46,6 +46,10 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             name: "scope_gate",
             tier: "convenience",
         },
+        Table {
+            name: "schedule_template",
+            tier: "sacred",
+        },
     ],
     steps: &[
         Step {
@@ -59,6 +63,12 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             intent: "nodes",
             sqlite: include_str!("../schema/0002-nodes.sqlite.sql"),
             postgres: include_str!("../schema/0002-nodes.postgres.sql"),
+        },
+        Step {
+            version: 3,
+            intent: "schedule-templates",
+            sqlite: include_str!("../schema/0003-schedule-templates.sqlite.sql"),
+            postgres: include_str!("../schema/0003-schedule-templates.postgres.sql"),
         },
     ],
 };

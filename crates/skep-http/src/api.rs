@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::events::{self, EventQuery};
 use crate::server::Shared;
-use crate::{ledger, limits, metrics};
+use crate::{ledger, limits, metrics, schedule};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -25,9 +25,9 @@ use skep_types::JobState;
 use std::sync::Arc;
 use std::time::Duration;
 
-type Answer<T> = Result<Json<T>, Refusal>;
-type SharedState = State<Arc<Shared>>;
-type Asked<T> = Result<Query<T>, QueryRejection>;
+pub(crate) type Answer<T> = Result<Json<T>, Refusal>;
+pub(crate) type SharedState = State<Arc<Shared>>;
+pub(crate) type Asked<T> = Result<Query<T>, QueryRejection>;
 
 /// The handler of a route of the table.
 pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
@@ -52,6 +52,15 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::ListNodes => on(verb, list_nodes),
         Operation::DrainNode => on(verb, drain_node),
         Operation::ResumeNode => on(verb, resume_node),
+        Operation::AddSchedule => on(verb, schedule::add),
+        Operation::ListSchedules => on(verb, schedule::list),
+        Operation::ShowSchedule => on(verb, schedule::show),
+        Operation::PreviewSchedule => on(verb, schedule::preview),
+        Operation::ListFirings => on(verb, schedule::firings),
+        Operation::PauseSchedule => on(verb, schedule::pause),
+        Operation::ResumeSchedule => on(verb, schedule::resume),
+        Operation::RunSchedule => on(verb, schedule::run),
+        Operation::RemoveSchedule => on(verb, schedule::remove),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::VerifyLedger => on(verb, verify_ledger),
@@ -239,16 +248,16 @@ impl From<QueryRejection> for Refusal {
     }
 }
 
-async fn document<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
+pub(crate) async fn document<T: DeserializeOwned>(body: Body) -> Result<T, Refusal> {
     parsed(&collected(body).await?)
 }
 
-fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
+pub(crate) fn parsed<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Refusal> {
     serde_json::from_slice(bytes)
         .map_err(|error| Refusal::malformed(format!("the body cannot be read: {error}")))
 }
 
-async fn collected(body: Body) -> Result<Bytes, Refusal> {
+pub(crate) async fn collected(body: Body) -> Result<Bytes, Refusal> {
     let body = Limited::new(body, limits::API_BODY_BYTES_MAX).collect();
     let deadline = Duration::from_millis(limits::API_BODY_MS);
     match tokio::time::timeout(deadline, body).await {

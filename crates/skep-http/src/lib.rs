@@ -15,6 +15,7 @@ mod gateway;
 mod ledger;
 pub mod limits;
 mod metrics;
+mod schedule;
 mod server;
 mod token;
 

@@ -17,12 +17,14 @@ macro_rules! event {
         #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
         pub struct $name { $($(#[$fmeta])* pub $field: $type),+ }
 
-        impl Payload for $name {
+        impl skep_ledger::Payload for $name {
             const KIND: &'static str = $kind;
             const VERSION: i64 = 1;
         }
     };
 }
+
+pub(crate) use event;
 
 event! {
     /// A job was asked for.

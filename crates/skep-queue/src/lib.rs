@@ -1,8 +1,9 @@
 //! Durable jobs: asked for once, claimed by one, ended by whoever holds the current fence.
 //!
 //! Owns `job` (live), `job_history` (ended), `job_key`, `attempt`, `queue_pause`, `queue_gate` and
-//! `queue_rate`; the view `job_all` shows both kinds of job. Every function joins the caller's
-//! transaction, appends a ledger event for every change and wakes [`TOPIC`].
+//! `queue_rate`, and for [`schedule`] two tables more; the view `job_all` shows both kinds of job.
+//! Every function joins the caller's transaction, appends a ledger event for every change and wakes
+//! [`TOPIC`].
 //!
 //! Invariants:
 //! - a job's state changes only along `JobState::to`; what was refused is recorded;
@@ -37,6 +38,7 @@ mod reconcile;
 mod refusal;
 mod retry;
 mod row;
+pub mod schedule;
 mod standing;
 mod wake;
 
@@ -98,11 +100,27 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             name: "queue_rate",
             tier: "convenience",
         },
+        Table {
+            name: "schedule",
+            tier: "sensitive",
+        },
+        Table {
+            name: "schedule_firing",
+            tier: "sensitive",
+        },
     ],
-    steps: &[Step {
-        version: 1,
-        intent: "create-queue",
-        sqlite: include_str!("../schema/0001-create-queue.sqlite.sql"),
-        postgres: include_str!("../schema/0001-create-queue.postgres.sql"),
-    }],
+    steps: &[
+        Step {
+            version: 1,
+            intent: "create-queue",
+            sqlite: include_str!("../schema/0001-create-queue.sqlite.sql"),
+            postgres: include_str!("../schema/0001-create-queue.postgres.sql"),
+        },
+        Step {
+            version: 2,
+            intent: "create-schedules",
+            sqlite: include_str!("../schema/0002-create-schedules.sqlite.sql"),
+            postgres: include_str!("../schema/0002-create-schedules.postgres.sql"),
+        },
+    ],
 };

@@ -40,3 +40,42 @@ pub const BATCH_JOBS_MAX: usize = 1_000;
 pub const LIST_QUEUES_MAX: i64 = 1_000;
 /// Paused queues; more have no use, there is `*`.
 pub const PAUSED_QUEUES_MAX: i64 = 1_000;
+/// How much later than due a firing of a schedule is still in time, in milliseconds: a restart of
+/// the engine takes less, and so do the pauses between two looks at the clock.
+pub const LATE_MS: i64 = 5 * 60_000;
+/// Slots of one schedule that one step looks at: five weeks of minutes, done in a few hundredths of
+/// a second. What lies beyond is the next step's.
+pub const PLAN_SLOTS_MAX: i64 = 50_000;
+/// The shortest interval of a schedule, in milliseconds, and what every interval is a multiple of: a
+/// minute, as in cron. Whoever needs seconds needs no schedule but a service.
+pub const INTERVAL_MS_MIN: i64 = 60_000;
+/// The longest interval of a schedule, in milliseconds: 52 weeks; beyond that a cron line says it
+/// better.
+pub const INTERVAL_MS_MAX: i64 = 52 * 7 * 24 * 3_600_000;
+/// The largest jitter, in milliseconds: half a day, beyond which a slot loses its meaning.
+pub const JITTER_MS_MAX: i64 = 12 * 3_600_000;
+/// Runs of one schedule side by side, at the most.
+pub const OVERLAP_MAX: i64 = 100;
+/// Slots that one catch-up fires, at the most: more would be a flood after every long downtime.
+pub const CATCH_UP_MAX: i64 = 100;
+/// The longest window of a catch-up, in milliseconds: 30 days.
+pub const CATCH_UP_WINDOW_MS_MAX: i64 = 30 * 24 * 3_600_000;
+/// Failures in a row after which a schedule can be told to pause, at the most.
+pub const FAILURES_MAX: i64 = 1_000;
+/// Schedules of one store: far above what a person can keep in mind, and all of them are looked
+/// through at a start.
+pub const SCHEDULES_MAX: i64 = 1_000;
+/// Due schedules handled in one look.
+pub const DUE_SCHEDULES_MAX: i64 = 64;
+/// Firings under way that one look handles; more than the slots of any one installation.
+pub const OPEN_FIRINGS_MAX: i64 = 1_000;
+/// Firings in one answer of a list.
+pub const LIST_FIRINGS_MAX: i64 = 500;
+/// How long a firing that has ended is kept, in milliseconds: 90 days. The schedule itself keeps its
+/// last success and failure, and the ledger everything.
+pub const FIRING_KEPT_MS: i64 = 90 * 24 * 3_600_000;
+/// The longest reason of a pause or a failure, in bytes: a sentence.
+pub const SCHEDULE_REASON_BYTES_MAX: usize = 2 * 1024;
+/// How many milliseconds a run asked for by a person looks ahead for a slot of its own; only as many
+/// runs as may go on side by side can have taken them.
+pub const MANUAL_SLOTS_MAX: i64 = 256;

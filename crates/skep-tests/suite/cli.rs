@@ -4,6 +4,7 @@ mod holder;
 pub(crate) mod program;
 mod queue;
 mod run;
+mod schedule;
 
 use program::{Ran, Stage};
 use serde_json::Value;
@@ -80,6 +81,16 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["queue", "list"],
         &["queue", "pause"],
         &["queue", "resume"],
+        &["schedule"],
+        &["schedule", "add"],
+        &["schedule", "list"],
+        &["schedule", "show"],
+        &["schedule", "next"],
+        &["schedule", "pause"],
+        &["schedule", "resume"],
+        &["schedule", "run"],
+        &["schedule", "remove"],
+        &["schedule", "history"],
         &["ledger"],
         &["ledger", "tail"],
         &["ledger", "verify"],

@@ -5,4 +5,5 @@
 mod long;
 mod point;
 mod random;
+mod schedule;
 mod site;

@@ -13,6 +13,7 @@ mod landing;
 mod prepare;
 mod review;
 mod runner;
+mod schedule;
 mod scope;
 mod secrecy;
 mod stand;

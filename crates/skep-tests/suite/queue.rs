@@ -12,6 +12,7 @@ mod list;
 mod model;
 mod random;
 mod replay;
+mod schedule;
 
 use crate::ledger::Ledgered;
 use skep_db::{Db, DbError, Tx};

@@ -103,6 +103,7 @@ id!(/** One ledger event. */ EventId, "evt_");
 id!(/** One durable unit of work. */ JobId, "job_");
 id!(/** One virtual key. */ KeyId, "key_");
 id!(/** One running engine process. */ NodeId, "node_");
+id!(/** Work that is asked for again and again. */ ScheduleId, "sch_");
 
 /// The number that tells a current claim of a job from every earlier one. It only grows.
 #[derive(

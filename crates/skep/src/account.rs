@@ -335,6 +335,11 @@ fn places(job: &JobView) -> Vec<String> {
             .as_deref()
             .map(|place| format!("report {}", one_line(place))),
     );
+    places.extend(
+        job.schedule
+            .as_ref()
+            .map(|schedule| format!("runs of its schedule: `skep schedule history {schedule}`")),
+    );
     let number = job.number;
     places.push(format!(
         "`skep job log {number}`, `skep job diff {number}`, `skep job show {number} --json`"

@@ -2,6 +2,8 @@
 //!
 //! Help, man pages, completions and `docs/reference/cli.md` are all printed from this tree.
 
+pub(crate) mod schedule;
+
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_types::{Gate, JobKind, JobState, NodeRole, Role, Tier};
 use std::net::SocketAddr;
@@ -75,6 +77,9 @@ pub(crate) enum Command {
     /// See the nodes of the store, drain them and let them work again
     #[command(subcommand)]
     Node(Node),
+    /// Have jobs begin by themselves, again and again
+    #[command(subcommand)]
+    Schedule(schedule::Schedule),
     /// Read, verify and export the record of everything that happened
     #[command(subcommand)]
     Ledger(Ledger),

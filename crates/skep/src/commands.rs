@@ -9,6 +9,7 @@ pub(crate) mod ledger;
 pub(crate) mod node;
 pub(crate) mod queue;
 pub(crate) mod run;
+pub(crate) mod schedule;
 pub(crate) mod turn;
 pub(crate) mod up;
 

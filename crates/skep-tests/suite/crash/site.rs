@@ -7,7 +7,7 @@ use skep_db::{Db, DbOptions, Location, Tx};
 use skep_gateway::Sums;
 use skep_stdx::Secret;
 use skep_testkit::{SourceRepository, TestStore, processes_marked, skep_binary, worker_script};
-use skep_types::{JobId, JobState, LandingState};
+use skep_types::{FiringState, JobId, JobState, LandingState};
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
@@ -179,6 +179,78 @@ impl<'a> Site<'a> {
             .with_context(|| format!("failed to submit a job: {said}"))
             .map_err(|error| self.explained(error))?;
         Ok(submitted.id)
+    }
+
+    /// Makes a schedule of the job that notes `number`, in the home, which nobody holds. It has
+    /// been due for a moment when an engine starts.
+    pub(super) async fn schedule(&self, number: u32, precheck: Option<&str>) -> anyhow::Result<()> {
+        let (instruction, file) = (format!("Note {number}"), format!("note-{number}.txt"));
+        let repo = self.project.text_path();
+        let mut arguments = vec!["schedule", "add", "noting", "--every", "1h"];
+        if let Some(command) = precheck {
+            arguments.extend(["--precheck", command]);
+        }
+        let check = format!("test -e {file}; : {}", self.mark);
+        let job = [
+            "--",
+            &instruction,
+            "--repo",
+            &repo,
+            "--worker",
+            "noter",
+            "--scope",
+            &file,
+        ];
+        arguments.extend(job.into_iter().chain(["--check", &check]));
+        let output = within("a schedule is taken", self.command(&arguments)?.output()).await??;
+        anyhow::ensure!(
+            output.status.success(),
+            "failed to add a schedule: {}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        // As if it had been added an hour ago, when its clock stood there.
+        let sql = "UPDATE schedule SET anchor_ms = anchor_ms - 3600000,
+            cursor_ms = cursor_ms - 3600000, due_ms = due_ms - 3600000";
+        let earlier = async move |tx: &mut Tx<'_>| tx.execute(sql, &[]).await;
+        let changed = self.db().await?.write("earlier", earlier).await?;
+        anyhow::ensure!(changed == 1, "there is one schedule");
+        Ok(())
+    }
+
+    /// Starts an engine, waits until the schedule's run has ended, stops the engine in order, and
+    /// fails unless one slot was fired, one job was made of it, and that was done exactly once.
+    pub(super) async fn finish_schedule(&self) -> anyhow::Result<()> {
+        let engine = self.up().await?;
+        let mut events = engine.client.event_stream(0, None).await?;
+        let ended = async {
+            loop {
+                let event = events.next().await?.context("the stream ended")?;
+                if event.kind == "schedule_firing_ended" {
+                    return anyhow::Ok(());
+                }
+            }
+        };
+        let ended = within("the run ends", ended).await;
+        ended.map_err(|error| self.explained(error))??;
+        let firings = engine.client.firings("noting", None, None).await?.items;
+        let [firing] = firings.as_slice() else {
+            anyhow::bail!("one slot was due: {firings:#?}");
+        };
+        anyhow::ensure!(firing.state == FiringState::Succeeded, "{firing:#?}");
+        let jobs = engine
+            .client
+            .jobs(&skep_api::JobListQuery::default())
+            .await?;
+        let [job] = jobs.items.as_slice() else {
+            anyhow::bail!("one job was to be made: {jobs:#?}");
+        };
+        anyhow::ensure!(firing.job.as_ref() == Some(&job.id), "{firing:#?}");
+        let views = self
+            .finish_with(&engine, std::slice::from_ref(&job.id))
+            .await;
+        views.map_err(|error| self.explained(error))?;
+        engine.stop().await?;
+        self.assert_no_process().await
     }
 
     /// What the job's own budget holds.

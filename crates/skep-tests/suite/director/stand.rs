@@ -226,13 +226,29 @@ pub(super) struct Engine {
 
 impl Engine {
     pub(super) async fn start(store: &TestStore, setup: &Setup) -> anyhow::Result<Self> {
+        Self::start_on(store, setup, false).await
+    }
+
+    /// An engine whose store has the clock of the test, which moves only when the test moves it.
+    pub(super) async fn start_on_still_clock(
+        store: &TestStore,
+        setup: &Setup,
+    ) -> anyhow::Result<Self> {
+        Self::start_on(store, setup, true).await
+    }
+
+    async fn start_on(store: &TestStore, setup: &Setup, still: bool) -> anyhow::Result<Self> {
         let (clock, entropy): (SharedClock, SharedEntropy) =
             (Arc::new(SystemClock), Arc::new(OsEntropy));
         let home = Home::at(store.folder().join("home"));
         home.prepare()?;
         let key = LedgerKey::open_or_create(&home.ledger_key())?;
-        let sealer = skep_ledger::sealer(key.clone());
-        let db = store.open_on_real_clock(&SCHEMA, Some(sealer)).await?;
+        let sealer = Some(skep_ledger::sealer(key.clone()));
+        let db = if still {
+            store.open(&SCHEMA, sealer).await?
+        } else {
+            store.open_on_real_clock(&SCHEMA, sealer).await?
+        };
         let config = gateway_config(&home, setup)?;
         let models = model_facts(&config);
         let gateway = Gateway::new(GatewayOptions {
@@ -357,11 +373,16 @@ impl Engine {
             .with_context(|| format!("nobody came to {name}"))?
     }
 
-    /// Every event about a job, oldest first.
-    pub(super) async fn events(&self, job: &JobId) -> anyhow::Result<Vec<EventView>> {
-        // What has just been committed may still wait for its seal.
+    /// Seals what has just been committed and may still wait for it.
+    pub(super) async fn seal(&self) -> anyhow::Result<()> {
         let sealer = SealerService::new(self.db.clone(), self.key.clone());
         sealer.seal_pending().await?;
+        Ok(())
+    }
+
+    /// Every event about a job, oldest first.
+    pub(super) async fn events(&self, job: &JobId) -> anyhow::Result<Vec<EventView>> {
+        self.seal().await?;
         Ok(self.director.events(0, Some(job.as_str()), 500).await?)
     }
 

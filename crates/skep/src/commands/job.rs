@@ -144,7 +144,7 @@ fn table(jobs: &[JobSummary], now_ms: i64) -> Table {
 const WORKER_COLUMNS_MAX: usize = 20;
 
 /// How long ago, in one unit.
-fn age(ms: i64) -> String {
+pub(super) fn age(ms: i64) -> String {
     let seconds = ms.max(0) / 1_000;
     match seconds {
         0..60 => format!("{seconds}s"),

@@ -174,7 +174,8 @@ fn interrupted(submitted: &JobSubmitted, what_becomes: &str) -> Failure {
     )
 }
 
-fn request(run: &Run) -> Result<DispatchRequest, Failure> {
+/// What the arguments ask for.
+pub(super) fn request(run: &Run) -> Result<DispatchRequest, Failure> {
     let repo = run.repo.as_deref().map(absolute).transpose()?;
     Ok(DispatchRequest {
         instruction: instruction(run)?,
