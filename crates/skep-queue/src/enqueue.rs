@@ -112,7 +112,7 @@ async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbErr
     for batch in batches(new) {
         let sql = format!(
             "{INSERT} {} RETURNING id, number",
-            rows(batch.len(), INSERT_COLUMNS)
+            new_rows(batch.len())
         );
         let values: Vec<Value> = batch.iter().flat_map(|job| values(job, now)).collect();
         let numbers = numbers(&tx.query(&sql, &values).await?)?;
@@ -137,6 +137,20 @@ const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, 
     backend, flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
     VALUES";
 const INSERT_COLUMNS: usize = 26;
+
+/// As [`rows`], with no id for a job that has ended: its id is as taken as that of a live one, and
+/// a request that arrives once more after the end must not bring the job back.
+fn new_rows(count: usize) -> String {
+    let mut sql = rows(count, INSERT_COLUMNS);
+    for row in 0..count {
+        let id = row * INSERT_COLUMNS + 1;
+        let new = format!(
+            "(CASE WHEN EXISTS (SELECT 1 FROM job_history WHERE id = ?{id}) THEN NULL ELSE ?{id} END,"
+        );
+        sql = sql.replace(&format!("(?{id},"), &new);
+    }
+    sql
+}
 
 fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {
     let run_at_ms = run_at_ms(job, now);
@@ -212,7 +226,7 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
     let now = tx.now_ms().await?;
     let sql = format!(
         "{INSERT} {} ON CONFLICT DO NOTHING RETURNING id, number",
-        rows(1, INSERT_COLUMNS)
+        new_rows(1)
     );
     let (column, name) = match (&new.flow.singleton, &new.flow.debounce) {
         (Some(name), _) => ("singleton", name),
