@@ -5,7 +5,7 @@ use crate::event::{JobPutOff, JobQueued, record};
 use crate::flow::{self, Debounce, Flow};
 use crate::limits::{ATTEMPTS_MAX, BATCH_JOBS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX};
 use crate::line::Line;
-use skep_db::{DbError, Row, Tx, Value, batches, params, rows};
+use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
 use skep_types::{JobId, JobKind, JobState, Purpose, Tier};
 use std::collections::HashMap;
 
@@ -138,18 +138,18 @@ const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, 
     VALUES";
 const INSERT_COLUMNS: usize = 26;
 
-/// As [`rows`], with no id for a job that has ended: its id is as taken as that of a live one, and
+/// What follows `VALUES`, with no id for a job that has ended: its id is as taken as that of a live one, and
 /// a request that arrives once more after the end must not bring the job back.
 fn new_rows(count: usize) -> String {
-    let mut sql = rows(count, INSERT_COLUMNS);
-    for row in 0..count {
+    let row = |row: usize| {
         let id = row * INSERT_COLUMNS + 1;
-        let new = format!(
-            "(CASE WHEN EXISTS (SELECT 1 FROM job_history WHERE id = ?{id}) THEN NULL ELSE ?{id} END,"
-        );
-        sql = sql.replace(&format!("(?{id},"), &new);
-    }
-    sql
+        let others = placeholders(id + 1, INSERT_COLUMNS - 1);
+        format!(
+            "(CASE WHEN EXISTS (SELECT 1 FROM job_history WHERE id = ?{id}) THEN NULL ELSE ?{id} END,
+            {others})"
+        )
+    };
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
 }
 
 fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {

@@ -5,6 +5,7 @@
 use anyhow::Result;
 use clap::{Parser, Subcommand};
 use serde_json::json;
+use skep_sim::power;
 use skep_sim::simulate::{self, Failure, Options};
 use skep_testkit::Backend;
 use std::io::Write as _;
@@ -21,17 +22,29 @@ struct Arguments {
 enum Part {
     /// Seeded histories of the queue.
     Simulate {
-        /// How many.
-        #[arg(long, default_value_t = 100_000)]
-        histories: u64,
-        /// The first seed; with it alone, that history is told step by step.
+        /// How many; 100,000 if no seed is named either.
+        #[arg(long)]
+        histories: Option<u64>,
+        /// The first seed; without a number, that one history is told step by step.
         #[arg(long)]
         seed: Option<u64>,
         /// On PostgreSQL, in the cluster of SKEP_TEST_POSTGRES.
         #[arg(long)]
         postgres: bool,
     },
+    /// Power cuts on a simulated disk, and errors of it that pass.
+    Power {
+        /// How many cuts, and how many spells of an error.
+        #[arg(long, default_value_t = 5_000)]
+        cuts: u64,
+        /// The seed of the first chain of cuts.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
 }
+
+/// Histories when no number is asked for.
+const HISTORIES: u64 = 100_000;
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
@@ -64,14 +77,17 @@ async fn run(part: Part) -> Result<bool> {
                 },
                 mutation: None,
                 model: true,
+                shorten: true,
             };
-            match seed {
-                Some(seed) if histories == 100_000 => {
-                    simulate::replay(seed, &options, &mut say).await
+            match (seed, histories) {
+                (Some(seed), None) => simulate::replay(seed, &options, &mut say).await,
+                (seed, histories) => {
+                    let count = histories.unwrap_or(HISTORIES);
+                    simulate_all(seed.unwrap_or(1), count, &options).await
                 }
-                _ => simulate_all(seed.unwrap_or(1), histories, &options).await,
             }
         }
+        Part::Power { cuts, seed } => power_all(seed, cuts).await,
     }
 }
 
@@ -90,6 +106,28 @@ async fn simulate_all(first: u64, histories: u64, options: &Options) -> Result<b
         "broken": outcome.failure.as_ref().map(|failure| failure.violation.to_string()),
     }));
     Ok(outcome.failure.is_none())
+}
+
+async fn power_all(first: u64, cuts: u64) -> Result<bool> {
+    let cut = power::cut(first, cuts, power::Sync::Honest).await?;
+    let failed = power::fail(first, cuts).await?;
+    let failure = cut.failure.as_ref().or(failed.failure.as_ref());
+    if let Some((seed, why)) = failure {
+        say(&format!(
+            "seed {seed} fails: {why}\nagain: cargo xtask chaos power --seed {seed} --cuts 24"
+        ));
+    }
+    print(&json!({
+        "ok": failure.is_none(),
+        "cuts": cut.cuts,
+        "acknowledged": cut.acknowledged + failed.acknowledged,
+        "spells": failed.cuts,
+        "failed_commits": cut.lost_commits + failed.lost_commits,
+        "took_ms": cut.took_ms + failed.took_ms,
+        "seed": failure.map(|(seed, _)| seed),
+        "broken": failure.map(|(_, why)| why),
+    }));
+    Ok(failure.is_none())
 }
 
 fn told(failure: &Failure) -> String {

@@ -36,8 +36,11 @@ mod rule;
 mod run;
 mod step;
 mod story;
+#[cfg(test)]
+mod tests;
 mod world;
 
+pub(crate) use dice::Dice;
 pub use mutation::Mutation;
 pub use rule::{Rule, Violation};
 pub use run::{Failure, Options, Outcome, replay, simulate};

@@ -9,9 +9,6 @@ mod enqueue;
 mod flow;
 mod lease;
 mod list;
-mod model;
-mod random;
-mod replay;
 
 use crate::ledger::Ledgered;
 use skep_db::{Db, DbError, Tx};

@@ -44,7 +44,10 @@ fn tell(world: &mut World, rows: &Rows) -> Result<()> {
             }),
         };
         told.map_err(|error| {
-            let detail = format!("{} at {} of {}: {error}", event.kind, event.seq, event.subject);
+            let detail = format!(
+                "{} at {} of {}: {error}",
+                event.kind, event.seq, event.subject
+            );
             Violation::of(Rule::EventsGiveRow, detail)
         })?;
     }

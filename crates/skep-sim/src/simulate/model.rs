@@ -6,7 +6,9 @@
 
 use super::queue::{Answer, LEASE_MS, Refusal, Request};
 use skep_queue::limits::LOSSES_MAX;
-use skep_queue::{Advance, Attempt, AttemptEnd, Claim, ClaimRequest, Job, Lease, LostLease, NewJob};
+use skep_queue::{
+    Advance, Attempt, AttemptEnd, Claim, ClaimRequest, Job, Lease, LostLease, NewJob,
+};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -141,7 +143,10 @@ impl Model {
     }
 
     fn claim(&mut self, now: i64, asked: &ClaimRequest, answer: &Answer) -> Result<(), String> {
-        let repeated = asked.attempt_ids.iter().any(|id| self.attempts.contains(id));
+        let repeated = asked
+            .attempt_ids
+            .iter()
+            .any(|id| self.attempts.contains(id));
         let claims = match answer {
             Answer::Claimed(claims) => claims,
             // A claim that arrives a second time cannot start the same attempts again.
@@ -152,7 +157,9 @@ impl Model {
         let slots = usize::try_from(asked.slots).unwrap_or(0);
         if claims.len() != due.min(slots) {
             let count = claims.len();
-            return Err(format!("{due} are due, {slots} are free, {count} were given"));
+            return Err(format!(
+                "{due} are due, {slots} are free, {count} were given"
+            ));
         }
         for (claim, attempt) in claims.iter().zip(&asked.attempt_ids) {
             self.claim_one(now, asked, claim, attempt)

@@ -1,6 +1,7 @@
 //! Defects put between the simulator and the real queue, each a mistake that somebody could make
 //! in it. A simulator that does not find them proves nothing; a test says after how many seeds it
-//! does. The only SQL here that writes; it names columns of `job` and `job_history`.
+//! does. The only SQL of the simulator that writes; it names columns
+//! of `job`, `job_history`, `attempt` and `authority`.
 
 use super::queue::{Answer, LEASE_MS, Request};
 use skep_authority::AuthorityError;
@@ -30,8 +31,8 @@ pub enum Mutation {
     DoneIsNotFinal,
     /// A row changes without an event.
     ChangesWithoutEvent,
-    /// A fence is raised again after the lease went.
-    FenceWithoutLease,
+    /// A fence stays current when its lease goes.
+    FenceOutlivesLease,
     /// A waiting job is told that it was woken, and is not.
     WakeIsLost,
     /// The worker of a lease that went is not ended.
@@ -51,7 +52,7 @@ impl Mutation {
         Self::LosesEndedJob,
         Self::DoneIsNotFinal,
         Self::ChangesWithoutEvent,
-        Self::FenceWithoutLease,
+        Self::FenceOutlivesLease,
         Self::WakeIsLost,
         Self::LeavesAttemptOpen,
     ];
@@ -139,10 +140,14 @@ impl Mutation {
                 let sql = "UPDATE job SET attempts_used = attempts_used + 1 WHERE id = ?1";
                 change(tx, sql, id).await?;
             }
-            Self::FenceWithoutLease
-                if job.held.is_none() && !matches!(request, Request::Retry { .. }) =>
-            {
-                skep_authority::raise(tx, id, "nobody").await?;
+            Self::FenceOutlivesLease if job.held.is_none() => {
+                let (Request::Advance { lease, .. } | Request::Finish { lease, .. }) = request
+                else {
+                    return Ok(answer);
+                };
+                let sql = "INSERT INTO authority (job_id, fence, holder) VALUES (?1, ?2, 'nobody')
+                    ON CONFLICT (job_id) DO UPDATE SET fence = excluded.fence, holder = 'nobody'";
+                tx.execute(sql, params![id.as_str(), lease.fence.0]).await?;
             }
             Self::LeavesAttemptOpen if job.held.is_none() => {
                 let sql = "UPDATE attempt SET state = 'running'

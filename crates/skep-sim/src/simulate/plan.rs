@@ -144,7 +144,13 @@ fn wild(dice: &mut Dice, lease: LeaseName) -> Ask {
 }
 
 fn lease(dice: &mut Dice, world: &World) -> Option<LeaseName> {
-    let recent: Vec<LeaseName> = world.issued.keys().rev().take(RECENT_LEASES).copied().collect();
+    let recent: Vec<LeaseName> = world
+        .issued
+        .keys()
+        .rev()
+        .take(RECENT_LEASES)
+        .copied()
+        .collect();
     dice.any(&recent).copied()
 }
 
@@ -175,7 +181,8 @@ fn follower(dice: &mut Dice, from: JobState) -> JobState {
     if dice.one_in(8) {
         return dice.of(JobState::ALL);
     }
-    let legal = |to: &&JobState| from.to(**to).is_ok() && (!to.is_terminal() || **to == JobState::Done);
+    let legal =
+        |to: &&JobState| from.to(**to).is_ok() && (!to.is_terminal() || **to == JobState::Done);
     let legal: Vec<JobState> = JobState::ALL.iter().filter(legal).copied().collect();
     match dice.any(&legal) {
         Some(to) => *to,

@@ -93,7 +93,11 @@ async fn one_round(world: &mut World, next: &mut StepId) -> Result<()> {
             work(world, next, node, name).await?;
         }
     }
-    let jobs: Vec<_> = world.jobs.iter().map(|(step, id)| (*step, id.clone())).collect();
+    let jobs: Vec<_> = world
+        .jobs
+        .iter()
+        .map(|(step, id)| (*step, id.clone()))
+        .collect();
     for (job, id) in jobs {
         if let Some((from, to)) = world.seen.get(&id).copied().and_then(wake) {
             send(world, next, Ask::Wake { job, from, to }).await?;
@@ -123,7 +127,13 @@ async fn work(world: &mut World, next: &mut StepId, node: usize, name: LeaseName
 /// What an honest worker does next.
 fn honest(belief: &Belief) -> Option<Ask> {
     let lease = belief.name;
-    let advance = |to| Some(Ask::Advance { lease, to, how: KEEP });
+    let advance = |to| {
+        Some(Ask::Advance {
+            lease,
+            to,
+            how: KEEP,
+        })
+    };
     match (belief.state, belief.attempt) {
         (JobState::Running, Some(AttemptState::Leased)) => Some(Ask::Start { lease }),
         (JobState::Running, Some(AttemptState::Running)) => Some(Ask::Finish {

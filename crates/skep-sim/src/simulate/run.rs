@@ -11,7 +11,6 @@ use super::{plan, quiet};
 use anyhow::Result;
 use skep_stdx::Stopwatch;
 use skep_testkit::{Backend, TestStore};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 /// Steps of one history before its quiet end.
@@ -22,8 +21,6 @@ const CHECK_EVERY: StepId = 12;
 const HISTORIES_PER_STORE: u64 = 64;
 /// The first number of a step of the quiet end.
 const QUIET: StepId = 1_000;
-/// Where SQLite files lie that need not survive the machine; elsewhere in the usual folder.
-const MEMORY_FOLDER: &str = "/dev/shm";
 
 /// What to run, and on what.
 #[derive(Debug, Clone)]
@@ -34,6 +31,8 @@ pub struct Options {
     pub mutation: Option<Mutation>,
     /// Whether every answer is compared with the model's; the other rules hold in any case.
     pub model: bool,
+    /// Whether a history that fails is made short.
+    pub shorten: bool,
 }
 
 /// What a run found.
@@ -180,7 +179,7 @@ async fn shortened(
     let mut shortest = history;
     let mut broken = violation;
     let mut piece = shortest.len().div_ceil(2).max(1);
-    loop {
+    while options.shorten {
         let mut from = 0;
         while from < shortest.len() {
             let mut shorter = shortest.clone();
@@ -208,17 +207,8 @@ async fn shortened(
 
 async fn open(options: &Options) -> Result<Arc<Queue>> {
     let store = match options.backend {
-        Backend::Sqlite => TestStore::sqlite_in(&memory_folder())?,
+        Backend::Sqlite => TestStore::sqlite_in(&crate::memory_folder())?,
         Backend::Postgres => TestStore::new(Backend::Postgres).await?,
     };
     Queue::open(store, options.mutation).await
-}
-
-fn memory_folder() -> PathBuf {
-    let folder = Path::new(MEMORY_FOLDER);
-    if folder.is_dir() {
-        folder.to_owned()
-    } else {
-        std::env::temp_dir()
-    }
 }

@@ -165,10 +165,7 @@ impl fmt::Display for Ask {
                 state,
                 counts,
                 ..
-            } => write!(
-                f,
-                "end the attempt of {lease} as {state}, counts: {counts}"
-            ),
+            } => write!(f, "end the attempt of {lease} as {state}, counts: {counts}"),
             Self::Advance { lease, to, how } => {
                 let kept = if how.keep_lease { ", lease kept" } else { "" };
                 write!(f, "advance {lease} to {to}{kept}")

@@ -137,7 +137,10 @@ impl Telling {
             }
             AttemptEnded::KIND => {
                 let ended: AttemptEnded = payload(event)?;
-                ensure!(ended.fence == self.fence, "an attempt of an old claim ended");
+                ensure!(
+                    ended.fence == self.fence,
+                    "an attempt of an old claim ended"
+                );
                 let attempt = self.attempt(&ended.attempt, ended.fence)?;
                 let open = matches!(attempt.2, AttemptState::Leased | AttemptState::Running);
                 ensure!(open, "an attempt ended twice");

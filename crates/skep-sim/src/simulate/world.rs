@@ -331,11 +331,9 @@ impl World {
         claim: &skep_queue::Claim,
     ) -> Result<LeaseName, Violation> {
         let job = &claim.job.id;
-        holds(
-            !self.holders.contains_key(job),
-            Rule::OneHolder,
-            || format!("{job} was given to {} while it was held", asked.node),
-        )?;
+        holds(!self.holders.contains_key(job), Rule::OneHolder, || {
+            format!("{job} was given to {} while it was held", asked.node)
+        })?;
         let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
         holds(claim.fence.0 > newest, Rule::FenceGrows, || {
             format!("{job} had {newest} and was given {}", claim.fence)
