@@ -110,10 +110,7 @@ async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbErr
     let now = tx.now_ms().await?;
     let mut made = Vec::with_capacity(new.len());
     for batch in batches(new) {
-        let sql = format!(
-            "{INSERT} {} RETURNING id, number",
-            new_rows(batch.len())
-        );
+        let sql = format!("{INSERT} {} RETURNING id, number", new_rows(batch.len()));
         let values: Vec<Value> = batch.iter().flat_map(|job| values(job, now)).collect();
         let numbers = numbers(&tx.query(&sql, &values).await?)?;
         for job in batch {

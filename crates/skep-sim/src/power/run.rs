@@ -13,10 +13,11 @@ use futures_util::future::join_all;
 use skep_db::{Db, DbError, DbOptions, Location, Tx, params};
 use skep_ledger::LedgerKey;
 use skep_queue::{
-    Advance, AdvanceError, AttemptEnd, AttemptError, Claim, ClaimRequest, EnqueueError, NewJob,
+    Advance, AdvanceError, AttemptEnd, AttemptError, Claim, ClaimRequest, EnqueueError, Flow,
+    NewJob,
 };
 use skep_stdx::{ManualClock, SeededEntropy, Stopwatch};
-use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
+use skep_types::{AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::pin::Pin;
@@ -473,6 +474,7 @@ impl Ids {
             parent: None,
             idempotency_key: None,
             idempotency_digest: Vec::new(),
+            flow: Flow::default(),
         }
     }
 
@@ -481,9 +483,7 @@ impl Ids {
             node: node.clone(),
             slots: i64::try_from(slots).unwrap_or(0),
             lease_ms: LEASE_MS,
-            attempt_ids: (0..slots)
-                .map(|_| AttemptId::new(&self.clock, &self.entropy))
-                .collect(),
+            policy: Arc::default(),
         }
     }
 }

@@ -23,6 +23,8 @@ struct ModelJob {
     losses: i64,
     failure: Option<FailureClass>,
     changed_at_ms: i64,
+    /// Whether a wait is over at `run_at_ms`.
+    timed: bool,
     /// The node and the end of the lease.
     held: Option<(NodeId, i64)>,
     /// Id, fence, state, and whether it counted.
@@ -36,7 +38,6 @@ pub(crate) struct Model {
     /// The last fence that each job's claims were given.
     fences: BTreeMap<JobId, i64>,
     keys: BTreeMap<String, (Vec<u8>, JobId)>,
-    attempts: BTreeSet<AttemptId>,
 }
 
 impl Model {
@@ -75,6 +76,12 @@ impl Model {
         match (&expected, answer) {
             // What a moved job is like, the comparison of the rows tells.
             (Expected::Moved(state), Answer::Moved(job)) if job.state == *state => Ok(()),
+            // In any order, and a job that is named twice once.
+            (Expected::Exactly(Answer::Held(expected)), Answer::Held(held))
+                if expected.iter().collect::<BTreeSet<_>>() == held.iter().collect() =>
+            {
+                Ok(())
+            }
             (Expected::Exactly(exactly), answer) if exactly == answer => Ok(()),
             _ => Err(format!("expected {expected:?}")),
         }
@@ -94,6 +101,7 @@ impl Model {
             losses: job.losses,
             failure: job.failure,
             changed_at_ms: job.changed_at_ms,
+            timed: expected.timed,
             held: job.held.as_ref().map(|h| (h.node.clone(), h.until_ms)),
             attempts: attempts
                 .iter()
@@ -135,6 +143,7 @@ impl Model {
             losses: 0,
             failure: None,
             changed_at_ms: now,
+            timed: new.run_at_ms.is_some_and(|at| at > now),
             held: None,
             attempts: Vec::new(),
         };
@@ -143,17 +152,11 @@ impl Model {
     }
 
     fn claim(&mut self, now: i64, asked: &ClaimRequest, answer: &Answer) -> Result<(), String> {
-        let repeated = asked
-            .attempt_ids
-            .iter()
-            .any(|id| self.attempts.contains(id));
-        let claims = match answer {
-            Answer::Claimed(claims) => claims,
-            // A claim that arrives a second time cannot start the same attempts again.
-            Answer::Refused(Refusal::Taken) if repeated => return Ok(()),
-            _ => return Err("expected a list of claims".to_owned()),
+        let Answer::Claimed(claims) = answer else {
+            return Err("expected a list of claims".to_owned());
         };
-        let due = self.jobs.values().filter(|job| job.is_due(now)).count();
+        self.jobs.values_mut().for_each(|job| job.admit(now));
+        let due = self.jobs.values().filter(|job| job.is_due()).count();
         let slots = usize::try_from(asked.slots).unwrap_or(0);
         if claims.len() != due.min(slots) {
             let count = claims.len();
@@ -161,35 +164,26 @@ impl Model {
                 "{due} are due, {slots} are free, {count} were given"
             ));
         }
-        for (claim, attempt) in claims.iter().zip(&asked.attempt_ids) {
-            self.claim_one(now, asked, claim, attempt)
+        for claim in claims {
+            self.claim_one(now, asked, claim)
                 .map_err(|why| format!("{}: {why}", claim.job.id))?;
         }
         Ok(())
     }
 
-    fn claim_one(
-        &mut self,
-        now: i64,
-        asked: &ClaimRequest,
-        claim: &Claim,
-        attempt: &AttemptId,
-    ) -> Result<(), String> {
+    fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
         let id = &claim.job.id;
-        let job = self.jobs.get_mut(id).filter(|job| job.is_due(now));
+        let job = self.jobs.get_mut(id).filter(|job| job.is_due());
         let job = job.ok_or("it was not to be claimed")?;
         let last = self.fences.insert(id.clone(), claim.fence.0);
         if last.is_some_and(|last| claim.fence.0 <= last) {
             return Err("its fence did not grow".to_owned());
         }
-        if job.state == JobState::Backoff {
-            job.state = JobState::Queued;
-        }
         let found = job.state;
+        let attempt = AttemptId::of(id, claim.fence);
         let starts = found.claim_starts_attempt();
         if starts {
             job.state = JobState::Running;
-            self.attempts.insert(attempt.clone());
             let leased = AttemptState::Leased;
             let started = (attempt.clone(), claim.fence.0, leased, false);
             job.attempts.push(started);
@@ -197,7 +191,7 @@ impl Model {
         job.held = Some((asked.node.clone(), now + asked.lease_ms));
         job.changed_at_ms = now;
         let told = (claim.found, claim.job.state, claim.attempt.as_ref());
-        let expected = (found, job.state, starts.then_some(attempt));
+        let expected = (found, job.state, starts.then_some(&attempt));
         if told != expected {
             return Err(format!("expected {expected:?}"));
         }
@@ -280,6 +274,10 @@ impl Model {
         }
         (job.state, job.failure, job.changed_at_ms) = (to, how.failure, now);
         job.run_at_ms = how.run_at_ms.unwrap_or(now);
+        // A claimable job is let in at once if its time has come; others wait to be asked.
+        job.timed = how
+            .run_at_ms
+            .is_some_and(|at| at > now || !to.is_claimable());
         Expected::Moved(to)
     }
 
@@ -315,7 +313,7 @@ impl Model {
             return Answer::Woken(false).into();
         };
         (job.state, job.failure) = (to, None);
-        (job.run_at_ms, job.changed_at_ms) = (now, now);
+        (job.run_at_ms, job.changed_at_ms, job.timed) = (now, now, false);
         Answer::Woken(true).into()
     }
 
@@ -345,7 +343,7 @@ impl Model {
         job.state = JobState::Queued;
         job.max = (job.max + extra).max(job.used + 1);
         (job.losses, job.failure) = (0, None);
-        (job.run_at_ms, job.changed_at_ms) = (now, now);
+        (job.run_at_ms, job.changed_at_ms, job.timed) = (now, now, false);
         Expected::Moved(JobState::Queued)
     }
 
@@ -375,7 +373,7 @@ impl Model {
                 job.state = JobState::Queued;
             }
             job.failure = Some(FailureClass::LeaseLost);
-            (job.run_at_ms, job.changed_at_ms) = (now, now);
+            (job.run_at_ms, job.changed_at_ms, job.timed) = (now, now, false);
             expected.push(LostLease {
                 job: id.clone(),
                 node,
@@ -397,11 +395,25 @@ impl Model {
 }
 
 impl ModelJob {
-    fn is_due(&self, now: i64) -> bool {
-        let claimable = self.state.is_claimable() || self.state == JobState::Backoff;
-        // What was due when it was written stays due though the clock is put back.
-        let due = self.run_at_ms <= now || self.run_at_ms <= self.changed_at_ms;
-        claimable && self.held.is_none() && due
+    /// A claim lets into the line what has come due; it stays there though the clock is put back.
+    fn admit(&mut self, now: i64) {
+        let waits = match self.state {
+            JobState::Backoff => true,
+            JobState::WaitingQuota | JobState::WaitingBudget => self.timed,
+            _ => false,
+        };
+        let in_time = self.run_at_ms <= now && self.held.is_none();
+        if waits && in_time {
+            (self.state, self.changed_at_ms) = (JobState::Queued, now);
+        }
+        if self.state.is_claimable() && in_time {
+            self.timed = false;
+        }
+    }
+
+    /// Whether it stands in the line.
+    fn is_due(&self) -> bool {
+        self.state.is_claimable() && self.held.is_none() && !self.timed
     }
 
     fn attempt(

@@ -65,7 +65,7 @@ impl Mutation {
     ) -> Result<Request, DbError> {
         match (self, &mut request) {
             (Self::ClaimIgnoresLease, Request::Claim(_)) => {
-                let sql = "UPDATE job SET lease_node = NULL, lease_until_ms = NULL
+                let sql = "UPDATE job SET lease_node = NULL, lease_until_ms = NULL, line = 1
                     WHERE state IN ('verifying', 'landing')";
                 tx.execute(sql, &[]).await?;
             }

@@ -4,8 +4,8 @@
 use anyhow::{Context as _, Result, bail, ensure};
 use skep_ledger::{Payload, SealedEvent};
 use skep_queue::event::{
-    AttemptEnded, AttemptStarted, JobAdvanced, JobCancelled, JobClaimed, JobQueued, JobRetried,
-    LeaseLost, TransitionRefused,
+    AttemptEnded, AttemptStarted, JobAdvanced, JobCancelled, JobClaimed, JobFinished, JobPutOff,
+    JobQueued, JobRetried, LeaseLost, TransitionRefused,
 };
 use skep_queue::{Attempt, Job};
 use skep_types::{AttemptId, AttemptState, FailureClass, Fence, JobState, NodeId};
@@ -112,6 +112,14 @@ impl Telling {
         match event.kind.as_str() {
             JobClaimed::KIND => self.claimed(payload(event)?, at_ms),
             JobAdvanced::KIND => self.advanced(&payload(event)?, at_ms),
+            JobFinished::KIND => self.finished(&payload(event)?, at_ms),
+            JobPutOff::KIND => {
+                let put_off: JobPutOff = payload(event)?;
+                ensure!(self.fence == Fence(0), "it had started");
+                let story = &mut self.story;
+                (story.run_at_ms, story.changed_at_ms) = (put_off.run_at_ms, at_ms);
+                Ok(())
+            }
             JobCancelled::KIND => {
                 let cancelled: JobCancelled = payload(event)?;
                 let story = &mut self.story;
@@ -190,6 +198,20 @@ impl Telling {
             self.story.node = None;
         }
         Ok(())
+    }
+
+    fn finished(&mut self, finished: &JobFinished, at_ms: i64) -> Result<()> {
+        let story = &mut self.story;
+        ensure!(story.node.take().is_some(), "nobody held it");
+        ensure!(finished.fence == self.fence, "it ended with an old fence");
+        if let Some(state) = finished.attempt {
+            let last = story.attempts.last_mut().context("it had no attempt")?;
+            ensure!(last.1 == finished.fence, "another claim's attempt");
+            (last.2, last.3) = (state, finished.counted);
+            story.used += i64::from(finished.counted);
+        }
+        (story.failure, story.run_at_ms) = (finished.failure, at_ms);
+        self.go(finished.from, finished.to, at_ms)
     }
 
     fn lost(&mut self, lost: LeaseLost, at_ms: i64) -> Result<()> {

@@ -11,7 +11,7 @@ use super::rule::{Rule, Violation, holds};
 use super::step::{Ask, Fate, LeaseName, Step, StepId};
 use super::story::Telling;
 use anyhow::Result;
-use skep_queue::{AttemptEnd, ClaimRequest, Lease, NewJob};
+use skep_queue::{AttemptEnd, ClaimRequest, Flow, Lease, NewJob};
 use skep_stdx::{Clock as _, SeededEntropy};
 use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
 use std::collections::{BTreeMap, BTreeSet};
@@ -341,11 +341,10 @@ impl World {
         let place = self.issued.range(leases_of(id)).count();
         let name = LeaseName { claim: id, place };
         let node = self.nodes.iter().position(|node| node.id == asked.node);
-        // A claim without an attempt is given an id that no attempt has.
-        let nobody = || AttemptId::new(&self.queue.clock, &self.entropy(id, 1 << 20));
         let issued = Issued {
             lease: claim.lease(),
-            attempt: claim.attempt.clone().unwrap_or_else(nobody),
+            // A claim without an attempt is given the id that one would have.
+            attempt: AttemptId::of(job, claim.fence),
             node: node.unwrap_or(usize::MAX),
         };
         self.issued.insert(name, issued);
@@ -421,9 +420,7 @@ impl World {
                     node: active(node)?.id.clone(),
                     slots: i64::try_from(slots).ok()?,
                     lease_ms: LEASE_MS,
-                    attempt_ids: (0..slots)
-                        .map(|slot| AttemptId::new(&self.queue.clock, &self.entropy(id, slot)))
-                        .collect(),
+                    policy: Arc::default(),
                 };
                 (Request::Claim(request), Some(node))
             }
@@ -512,7 +509,7 @@ impl World {
             return None;
         };
         Some(NewJob {
-            id: JobId::new(&self.queue.clock, &self.entropy(id, 0)),
+            id: JobId::new(&self.queue.clock, &self.entropy(id)),
             kind: JobKind::Agent,
             purpose: Purpose::Requested,
             owner: "ada".to_owned(),
@@ -525,13 +522,13 @@ impl World {
             // Histories share a store, so the key of each is its own.
             idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
             idempotency_digest: priority.to_le_bytes().to_vec(),
+            flow: Flow::default(),
         })
     }
 
     /// Ids that depend on seed and step alone, so that dropping a step changes no other.
-    fn entropy(&self, id: StepId, place: usize) -> SeededEntropy {
-        let place = u64::try_from(place).unwrap_or(u64::MAX);
-        SeededEntropy::new(mixed(mixed(self.seed ^ (u64::from(id) << 32)) ^ place))
+    fn entropy(&self, id: StepId) -> SeededEntropy {
+        SeededEntropy::new(mixed(self.seed ^ (u64::from(id) << 32)))
     }
 }
 
