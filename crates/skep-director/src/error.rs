@@ -142,11 +142,13 @@ impl DirectorError {
                 "`skep job list` shows the jobs there are".to_owned(),
                 4,
             ),
-            Self::Db(_) => (
-                "database_failed",
-                "`skep doctor` says what is wrong".to_owned(),
-                5,
-            ),
+            Self::Db(error) => {
+                let (code, hint) = error.storage_fault().map_or(
+                    ("database_failed", "`skep doctor` says what is wrong"),
+                    crate::room::explain,
+                );
+                (code, hint.to_owned(), 5)
+            }
             Self::Outside { .. } => (
                 "outside_failed",
                 "`skep doctor` says what is wrong".to_owned(),

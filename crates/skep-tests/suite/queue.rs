@@ -228,6 +228,14 @@ impl Hive {
             .await
     }
 
+    async fn bound_leases(&self) -> Result<u64, DbError> {
+        self.db
+            .write("bound", async |tx: &mut Tx<'_>| {
+                skep_queue::bound_leases(tx, LEASE_MS).await
+            })
+            .await
+    }
+
     async fn job(&self, id: &JobId) -> anyhow::Result<Job> {
         let id = id.clone();
         self.db

@@ -484,6 +484,7 @@ impl Ids {
             slots: i64::try_from(slots).unwrap_or(0),
             lease_ms: LEASE_MS,
             policy: Arc::default(),
+            memory: Arc::default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //! that it leaves. The only file here that names the queue's functions and tables.
 
 use super::mutation::Mutation;
-use skep_db::{BeforeCommit, Db, DbError, Tx, params};
+use skep_db::{Db, DbError, Tx, params};
 use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
 use skep_queue::{
     Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, AttemptStart, CancelError, Claim,
@@ -161,10 +161,7 @@ impl Queue {
         mutation: Option<Mutation>,
     ) -> anyhow::Result<Arc<Self>> {
         let key = LedgerKey::open_or_create(&store.folder().join("ledger.key"))?;
-        let before_commit: Option<BeforeCommit> = match store.backend {
-            Backend::Sqlite => Some(skep_ledger::sealer(key.clone())),
-            Backend::Postgres => None,
-        };
+        let before_commit = Some(skep_ledger::sealer(key.clone()));
         let schema = [
             skep_authority::SCHEMA,
             skep_ledger::SCHEMA,

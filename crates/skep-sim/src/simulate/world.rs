@@ -11,7 +11,7 @@ use super::rule::{Rule, Violation, holds};
 use super::step::{Ask, Fate, LeaseName, Step, StepId};
 use super::story::Telling;
 use anyhow::Result;
-use skep_queue::{AttemptEnd, ClaimRequest, Flow, Lease, NewJob};
+use skep_queue::{AttemptEnd, ClaimMemory, ClaimRequest, Flow, Lease, NewJob};
 use skep_stdx::{Clock as _, SeededEntropy};
 use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
 use std::collections::{BTreeMap, BTreeSet};
@@ -39,6 +39,8 @@ pub(crate) struct Node {
     pub(crate) alive: bool,
     pub(crate) paused: bool,
     pub(crate) beliefs: Vec<Belief>,
+    /// What its claims remember; a new run begins with a fresh one.
+    memory: Arc<ClaimMemory>,
     /// Grows with every start, so that an answer to a dead run is not heard by the next.
     run: u32,
 }
@@ -101,6 +103,7 @@ impl World {
             alive: true,
             paused: false,
             beliefs: Vec::new(),
+            memory: Arc::default(),
             run: 0,
         };
         Self {
@@ -178,6 +181,7 @@ impl World {
             return Ok(std::mem::take(&mut node.paused));
         }
         node.alive = true;
+        node.memory = Arc::default();
         node.run += 1;
         let restarted = Some(node.id.clone());
         self.perform(0, &Request::Reconcile { restarted }, Course::Commits, None)
@@ -421,6 +425,7 @@ impl World {
                     slots: i64::try_from(slots).ok()?,
                     lease_ms: LEASE_MS,
                     policy: Arc::default(),
+                    memory: Arc::clone(&self.nodes[node].memory),
                 };
                 (Request::Claim(request), Some(node))
             }
