@@ -4,6 +4,7 @@
 //! says which seed did, and how that seed is run again. `--quick` runs every part as short as the
 //! suite does.
 
+mod disk;
 mod simulator;
 
 use crate::options::{Options, Usage};
@@ -30,6 +31,11 @@ pub(crate) const PARTS: &[Part] = &[
         name: "power",
         about: "power cuts and passing errors on a simulated disk; --cuts N, --seed N",
         run: simulator::power,
+    },
+    Part {
+        name: "disk",
+        about: "the real binary on a disk that is full or read-only for a while; --rounds N",
+        run: disk::run,
     },
 ];
 

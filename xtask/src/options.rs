@@ -20,7 +20,7 @@ pub(crate) struct Options {
 }
 
 /// The flags that are followed by a number.
-const NUMBERS: &[&str] = &["--cuts", "--histories", "--seed"];
+const NUMBERS: &[&str] = &["--cuts", "--histories", "--rounds", "--seed"];
 
 /// A command line that makes no sense; nothing was done.
 #[derive(Debug)]
@@ -155,7 +155,7 @@ mod tests {
         assert_eq!(usage.to_string(), "unknown flag `--fast`");
         assert_eq!(
             usage.hint(),
-            "there is: --quick, --json, --cuts, --histories, --seed"
+            "there is: --quick, --json, --cuts, --histories, --rounds, --seed"
         );
     }
 }

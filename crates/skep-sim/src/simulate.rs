@@ -32,6 +32,7 @@ mod mutation;
 mod plan;
 mod queue;
 mod quiet;
+mod request;
 mod rule;
 mod run;
 mod step;

@@ -6,14 +6,14 @@
 
 use super::dice::mixed;
 use super::model::Model;
-use super::queue::{Answer, Course, LEASE_MS, Queue, Refusal, Request};
+use super::queue::{Answer, Course, Queue, Refusal, Request};
 use super::rule::{Rule, Violation, holds};
 use super::step::{Ask, Fate, LeaseName, Step, StepId};
 use super::story::Telling;
 use anyhow::Result;
-use skep_queue::{AttemptEnd, ClaimMemory, ClaimRequest, Flow, Lease, NewJob};
+use skep_queue::{ClaimMemory, ClaimRequest, Lease};
 use skep_stdx::{Clock as _, SeededEntropy};
-use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
+use skep_types::{AttemptId, AttemptState, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
@@ -40,7 +40,7 @@ pub(crate) struct Node {
     pub(crate) paused: bool,
     pub(crate) beliefs: Vec<Belief>,
     /// What its claims remember; a new run begins with a fresh one.
-    memory: Arc<ClaimMemory>,
+    pub(super) memory: Arc<ClaimMemory>,
     /// Grows with every start, so that an answer to a dead run is not heard by the next.
     run: u32,
 }
@@ -65,7 +65,7 @@ struct Sent {
 /// Everything about one history.
 pub(crate) struct World {
     pub(crate) queue: Arc<Queue>,
-    seed: u64,
+    pub(super) seed: u64,
     pub(crate) nodes: Vec<Node>,
     /// The jobs that were asked for, by the step that did.
     pub(crate) jobs: BTreeMap<StepId, JobId>,
@@ -407,134 +407,6 @@ impl World {
             _ => {}
         }
     }
-
-    /// The request that `ask` makes, and the node that sends it; `None` if it names what is not
-    /// there, or its node does nothing now.
-    fn request(&self, id: StepId, ask: Ask) -> Option<(Request, Option<usize>)> {
-        let active = |node: usize| {
-            let found = &self.nodes[node];
-            (found.alive && !found.paused).then_some(found)
-        };
-        let issued = |name: LeaseName| self.issued.get(&name);
-        let from = |issued: &Issued| Some(issued.node).filter(|node| *node < NODES);
-        Some(match ask {
-            Ask::Enqueue { .. } => (Request::Enqueue(self.new_job(id, ask)?), None),
-            Ask::Claim { node, slots } => {
-                let request = ClaimRequest {
-                    node: active(node)?.id.clone(),
-                    slots: i64::try_from(slots).ok()?,
-                    lease_ms: LEASE_MS,
-                    policy: Arc::default(),
-                    memory: Arc::clone(&self.nodes[node].memory),
-                };
-                (Request::Claim(request), Some(node))
-            }
-            Ask::Heartbeat { node } => {
-                let asking = active(node)?;
-                let request = Request::Heartbeat {
-                    node: asking.id.clone(),
-                    jobs: asking.beliefs.iter().map(|b| b.job.clone()).collect(),
-                };
-                (request, Some(node))
-            }
-            Ask::Reconcile { node } => {
-                active(node)?;
-                (Request::Reconcile { restarted: None }, Some(node))
-            }
-            Ask::Start { lease } => {
-                let found = issued(lease)?;
-                let (lease, attempt) = (found.lease.clone(), found.attempt.clone());
-                (Request::Start { lease, attempt }, from(found))
-            }
-            Ask::End {
-                lease,
-                state,
-                failure,
-                counts,
-            } => {
-                let found = issued(lease)?;
-                let request = Request::End {
-                    lease: found.lease.clone(),
-                    attempt: found.attempt.clone(),
-                    end: attempt_end(state, failure, counts),
-                };
-                (request, from(found))
-            }
-            Ask::Advance { lease, to, how } => {
-                let found = issued(lease)?;
-                let lease = found.lease.clone();
-                (Request::Advance { lease, to, how }, from(found))
-            }
-            Ask::Finish {
-                lease,
-                state,
-                failure,
-                to,
-                how,
-            } => {
-                let found = issued(lease)?;
-                let request = Request::Finish {
-                    lease: found.lease.clone(),
-                    attempt: found.attempt.clone(),
-                    end: attempt_end(state, failure, true),
-                    to,
-                    how,
-                };
-                (request, from(found))
-            }
-            Ask::Wake { job, from, to } => {
-                let job = self.known(job)?;
-                (Request::Wake { job, from, to }, None)
-            }
-            Ask::Cancel { job } => {
-                let job = self.known(job)?;
-                (Request::Cancel { job }, None)
-            }
-            Ask::Retry { job, extra } => {
-                let job = self.known(job)?;
-                (Request::Retry { job, extra }, None)
-            }
-        })
-    }
-
-    /// A job that a client was told of.
-    fn known(&self, step: StepId) -> Option<JobId> {
-        let job = self.jobs.get(&step)?;
-        self.acknowledged.contains(job).then(|| job.clone())
-    }
-
-    fn new_job(&self, id: StepId, ask: Ask) -> Option<NewJob> {
-        let Ask::Enqueue {
-            key,
-            priority,
-            delay_ms,
-            attempts_max,
-        } = ask
-        else {
-            return None;
-        };
-        Some(NewJob {
-            id: JobId::new(&self.queue.clock, &self.entropy(id)),
-            kind: JobKind::Agent,
-            purpose: Purpose::Requested,
-            owner: "ada".to_owned(),
-            project: "hive".to_owned(),
-            tier: Tier::Sensitive,
-            priority,
-            run_at_ms: (delay_ms > 0).then(|| self.now() + delay_ms),
-            attempts_max,
-            parent: None,
-            // Histories share a store, so the key of each is its own.
-            idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
-            idempotency_digest: priority.to_le_bytes().to_vec(),
-            flow: Flow::default(),
-        })
-    }
-
-    /// Ids that depend on seed and step alone, so that dropping a step changes no other.
-    fn entropy(&self, id: StepId) -> SeededEntropy {
-        SeededEntropy::new(mixed(self.seed ^ (u64::from(id) << 32)))
-    }
 }
 
 /// The names of what one claim was given.
@@ -559,19 +431,5 @@ const fn lease_of(request: &Request) -> Option<&Lease> {
         | Request::Cancel { .. }
         | Request::Retry { .. }
         | Request::Reconcile { .. } => None,
-    }
-}
-
-const fn attempt_end(
-    state: AttemptState,
-    failure_class: Option<skep_types::FailureClass>,
-    counts_as_attempt: bool,
-) -> AttemptEnd {
-    AttemptEnd {
-        state,
-        failure_class,
-        model_actual: None,
-        session_id: None,
-        counts_as_attempt,
     }
 }
