@@ -5,6 +5,7 @@
 //! rows are well, 1 one is not, 2 the command line was wrong or a needed part is missing.
 
 mod bench;
+mod chaos;
 mod machine;
 mod options;
 mod process;
@@ -54,6 +55,12 @@ const COMMANDS: &[Command] = &[
         words: 1,
         run: bench::run,
     },
+    Command {
+        name: "chaos",
+        about: "one part by name of what the engine must survive, at length",
+        words: 1,
+        run: chaos::run,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -96,11 +103,15 @@ fn help() -> String {
          --json   one JSON document on stdout\n\n",
     );
     for command in COMMANDS {
-        text.push_str(&format!("  {:<12} {}\n", command.name, command.about));
+        text.push_str(&format!("  {:<14} {}\n", command.name, command.about));
     }
     for bench in bench::BENCHES {
         let name = format!("bench {}", bench.name);
-        text.push_str(&format!("  {name:<12} {}\n", bench.about));
+        text.push_str(&format!("  {name:<14} {}\n", bench.about));
+    }
+    for part in chaos::PARTS {
+        let name = format!("chaos {}", part.name);
+        text.push_str(&format!("  {name:<14} {}\n", part.about));
     }
     text
 }

@@ -1,5 +1,7 @@
-//! The command line of `cargo xtask`: a command, its words, and two flags that all commands share.
+//! The command line of `cargo xtask`: a command, its words, two flags that all commands share, and
+//! numbers by name.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What was asked for.
@@ -13,7 +15,12 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// One JSON document on stdout instead of a table.
     pub(crate) json: bool,
+    /// What was given as `--NAME NUMBER`, by name.
+    pub(crate) numbers: BTreeMap<String, String>,
 }
+
+/// The flags that are followed by a number.
+const NUMBERS: &[&str] = &["--cuts", "--histories", "--rounds", "--seed"];
 
 /// A command line that makes no sense; nothing was done.
 #[derive(Debug)]
@@ -26,17 +33,21 @@ impl Options {
     /// Reads the arguments after the program's name.
     pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
         let (mut words, mut quick, mut json) = (Vec::new(), false, false);
-        for argument in arguments {
+        let mut numbers = BTreeMap::new();
+        let mut arguments = arguments;
+        while let Some(argument) = arguments.next() {
             match argument.as_str() {
                 "--quick" => quick = true,
                 "--json" => json = true,
                 "--help" | "-h" => words.insert(0, "help".to_owned()),
+                flag if NUMBERS.contains(&flag) => {
+                    let value = arguments.next().unwrap_or_default();
+                    numbers.insert(flag.trim_start_matches('-').to_owned(), value);
+                }
                 flag if flag.starts_with('-') => {
-                    return Err(Usage::unknown(
-                        "flag",
-                        flag,
-                        ["--quick", "--json"].into_iter(),
-                    ));
+                    let known = ["--quick", "--json"].into_iter();
+                    let known = known.chain(NUMBERS.iter().copied());
+                    return Err(Usage::unknown("flag", flag, known));
                 }
                 _ => words.push(argument),
             }
@@ -51,6 +62,18 @@ impl Options {
             words,
             quick,
             json,
+            numbers,
+        })
+    }
+
+    /// The number that was given as `--NAME`.
+    pub(crate) fn number(&self, name: &str) -> Result<Option<u64>, Usage> {
+        let Some(text) = self.numbers.get(name) else {
+            return Ok(None);
+        };
+        text.parse().map(Some).map_err(|_| Usage {
+            message: format!("`--{name} {text}` is not a number"),
+            hint: format!("as in `--{name} 1000`"),
         })
     }
 }
@@ -117,9 +140,22 @@ mod tests {
     }
 
     #[test]
+    fn a_number_follows_its_name() {
+        let options = parse("chaos simulate --seed 7").unwrap();
+        assert_eq!(options.number("seed").unwrap(), Some(7));
+        assert_eq!(options.number("histories").unwrap(), None);
+        let usage = parse("chaos simulate --seed x").unwrap().number("seed");
+        let message = usage.unwrap_err().to_string();
+        assert_eq!(message, "`--seed x` is not a number");
+    }
+
+    #[test]
     fn an_unknown_flag_names_the_known_ones() {
         let usage = parse("tidy --fast").unwrap_err();
         assert_eq!(usage.to_string(), "unknown flag `--fast`");
-        assert_eq!(usage.hint(), "there is: --quick, --json");
+        assert_eq!(
+            usage.hint(),
+            "there is: --quick, --json, --cuts, --histories, --rounds, --seed"
+        );
     }
 }

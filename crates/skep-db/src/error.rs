@@ -54,6 +54,8 @@ pub enum DbError {
         operation: &'static str,
         /// What the engine said.
         reason: String,
+        /// What is wrong with the disk below the store, if that was it.
+        fault: Option<StorageFault>,
     },
     /// The closure awaited something other than its transaction, or panicked.
     #[error("run {operation}: {reason}")]
@@ -68,7 +70,34 @@ pub enum DbError {
     Closed,
 }
 
+/// What is wrong with the disk below the store. It passes by itself, or when somebody makes room;
+/// the store goes on then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StorageFault {
+    /// There is no space left.
+    Full,
+    /// Nothing may be written.
+    ReadOnly,
+    /// Reading or writing fails, as with a broken disk or over a quota.
+    Broken,
+}
+
 impl DbError {
+    /// What is wrong with the disk below the store, if that is why.
+    pub fn storage_fault(&self) -> Option<StorageFault> {
+        match self {
+            Self::NotCommitted { fault, .. } => *fault,
+            Self::Statement { source, .. }
+            | Self::Unavailable(source)
+            | Self::CommitUnknown { source, .. } => fault_of(&**source),
+            Self::Constraint { .. }
+            | Self::Column { .. }
+            | Self::Conflict { .. }
+            | Self::BadClosure { .. }
+            | Self::Closed => None,
+        }
+    }
+
     /// Whether a unique or foreign key was the reason.
     pub const fn is_constraint(&self) -> bool {
         matches!(self, Self::Constraint { .. })
@@ -87,6 +116,25 @@ impl DbError {
 
 /// Why a closure that ends well after a refused statement is not committed.
 pub(crate) const FAILED_STATEMENT: &str = "it went on after a statement that failed";
+
+fn fault_of(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<StorageFault> {
+    if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
+        return match error.sqlite_error_code()? {
+            rusqlite::ErrorCode::DiskFull => Some(StorageFault::Full),
+            rusqlite::ErrorCode::ReadOnly => Some(StorageFault::ReadOnly),
+            rusqlite::ErrorCode::SystemIoFailure => Some(StorageFault::Broken),
+            _ => None,
+        };
+    }
+    // `disk_full`, `read_only_sql_transaction`, `io_error`.
+    let error = source.downcast_ref::<tokio_postgres::Error>()?;
+    match error.code()?.code() {
+        "53100" => Some(StorageFault::Full),
+        "25006" => Some(StorageFault::ReadOnly),
+        "58030" => Some(StorageFault::Broken),
+        _ => None,
+    }
+}
 
 fn shorten(sql: &str) -> String {
     let one_line = sql.split_whitespace().collect::<Vec<_>>().join(" ");

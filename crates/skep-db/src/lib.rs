@@ -23,7 +23,7 @@ mod value;
 
 pub use batch::{batches, placeholders, rows};
 pub use database::{Db, Engine};
-pub use error::DbError;
+pub use error::{DbError, StorageFault};
 pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};

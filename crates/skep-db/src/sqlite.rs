@@ -236,12 +236,13 @@ impl Writer {
             }
             Err(error) => {
                 self.session.roll_back();
-                let reason = describe(&error);
+                let (reason, fault) = (describe(&error), error.storage_fault());
                 for operation in batch {
                     let operation_name = operation.name();
                     operation.answer(Some(DbError::NotCommitted {
                         operation: operation_name,
                         reason: reason.clone(),
+                        fault,
                     }));
                 }
                 return;

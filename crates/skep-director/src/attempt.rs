@@ -7,7 +7,7 @@ mod ending;
 mod launch;
 mod observe;
 
-pub(crate) use ending::{back_off, end_failed, retry_delay_ms};
+pub(crate) use ending::{back_off, end_failed, end_lost, retry_delay_ms};
 
 use crate::director::Context;
 use crate::engine::StepFailure;

@@ -72,6 +72,9 @@ pub(crate) async fn prepare(
     request: DispatchRequest,
 ) -> Result<Prepared, DirectorError> {
     check_text(&request)?;
+    if let Some(shortage) = crate::room::shortage(&context.home) {
+        return Err(shortage.refusal());
+    }
     let (worker_name, worker) = choose_worker(context, &request)?;
     check_model(context, &worker, request.tier.unwrap_or(Tier::Sensitive))?;
     let role = request.role.unwrap_or(worker.role);

@@ -4,11 +4,12 @@
 //! They share the registry of what runs, through which a cancel or a stop reaches a step.
 
 use crate::attempt::{self, After};
+use crate::clock_watch::ClockWatch;
 use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
-use crate::{account, delivery, landing, node, record, schedule, verify};
+use crate::{account, delivery, landing, node, record, room, schedule, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_stdx::Stopwatch;
@@ -83,15 +84,11 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
     let mut stop = context.running.stopping();
+    let mut hindrance = None;
     while !*stop.borrow_and_update() {
-        let claims = if works {
-            claim(&context).await
-        } else {
-            Ok(Vec::new())
-        };
-        match claims {
-            Ok(claims) => claims.into_iter().for_each(|claim| begin(&context, claim)),
-            Err(error) => tracing::error!(error = describe(&error), "no work was claimed"),
+        if works {
+            let found = claim_and_begin(&context).await;
+            tell(&mut hindrance, found);
         }
         tokio::select! {
             _ = queue.changed() => {}
@@ -128,6 +125,7 @@ async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorErr
         let lost = context
             .db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
+                skep_queue::bound_leases(tx, LEASE_MS).await?;
                 let lost = skep_queue::reconcile(tx, node.as_ref()).await?.lost;
                 for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
                     account::report_due(tx, &job.job).await?;
@@ -160,6 +158,40 @@ async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
     Ok(())
 }
 
+/// Takes what there are slots for; the answer is what hinders it.
+async fn claim_and_begin(context: &Arc<Context>) -> Option<String> {
+    // What this engine cannot finish it does not begin.
+    if let Some(shortage) = room::shortage(&context.home) {
+        return Some(shortage.to_string());
+    }
+    match claim(context).await {
+        Ok(claims) => claims.into_iter().for_each(|claim| begin(context, claim)),
+        Err(error) => return Some(describe(&error)),
+    }
+    None
+}
+
+/// Says what hinders the engine when it begins, changes or ends, and not every time it looks.
+fn tell(told: &mut Option<String>, found: Option<String>) {
+    let what = |hindrance: &Option<String>| {
+        // Free space changes all the time; what is said of it up to the colon does not.
+        let text = hindrance.as_deref()?;
+        Some(
+            text.split_once(':')
+                .map_or(text, |(what, _)| what)
+                .to_owned(),
+        )
+    };
+    if what(told) == what(&found) {
+        return;
+    }
+    match &found {
+        Some(reason) => tracing::error!(reason, "no work is claimed until this passes"),
+        None => tracing::warn!("work is claimed again"),
+    }
+    *told = found;
+}
+
 async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
     let slots = context.engine.slots - context.running.count();
     if slots <= 0 {
@@ -185,6 +217,7 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
 
 async fn heartbeat(context: Arc<Context>) {
     let mut renewed_last = Stopwatch::start();
+    let (up, mut watch) = (Stopwatch::start(), ClockWatch::default());
     loop {
         tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
         let (node, jobs) = (context.node.clone(), context.running.jobs());
@@ -193,12 +226,14 @@ async fn heartbeat(context: Arc<Context>) {
             .write("heartbeat", async move |tx: &mut Tx<'_>| {
                 let held = skep_queue::heartbeat(tx, &node, &jobs, LEASE_MS).await?;
                 let lost = jobs.iter().filter(|job| !held.contains(job)).cloned();
-                Ok::<Vec<JobId>, DbError>(lost.collect())
+                Ok::<(Vec<JobId>, i64), DbError>((lost.collect(), tx.now_ms().await?))
             })
             .await;
+        let mut may_take_back = true;
         match renewed {
-            Ok(lost) => {
+            Ok((lost, now_ms)) => {
                 renewed_last = Stopwatch::start();
+                may_take_back = watch.may_take_back(now_ms, up.elapsed_ms());
                 for job in &lost {
                     context.running.tell(job, Signal::LeaseLost);
                 }
@@ -218,7 +253,7 @@ async fn heartbeat(context: Arc<Context>) {
             tracing::error!(error = describe(&error), "this node's life was not noted");
         }
         // Another node of this store may have died in the meantime.
-        if let Err(error) = take_back(&context, false).await {
+        if may_take_back && let Err(error) = take_back(&context, false).await {
             tracing::error!(
                 error = describe(&error),
                 "lapsed claims were not taken back"
@@ -243,8 +278,7 @@ async fn step(context: &Context, claim: &Claim, signal: watch::Receiver<Signal>)
     // they are dead when they return, and what is between them is short and demands the fence.
     let outcome = steps(context, claim, &signal).await;
     if let Err(failure) = outcome {
-        let told = *signal.borrow();
-        give_up(context, claim, failure, told).await;
+        give_up(context, claim, failure, signal).await;
     }
 }
 
@@ -303,13 +337,25 @@ async fn record_refused(context: &Context, claim: &Claim, reason: RefusalReason)
     }
 }
 
-async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal: Signal) {
+async fn give_up(
+    context: &Context,
+    claim: &Claim,
+    failure: StepFailure,
+    heard: watch::Receiver<Signal>,
+) {
+    let signal = *heard.borrow();
     let reason = describe(&failure.error);
     if let Some(refusal) = failure.error.queue_refusal() {
         record_refused(context, claim, refusal).await;
     }
     if signal != Signal::Go {
         tracing::info!(job = %claim.job.id, reason, ?signal, "a step was left");
+        return;
+    }
+    let shortage = room::shortage(&context.home).map(|shortage| shortage.to_string());
+    if shortage.is_some() || room::is_why(&failure.error) {
+        tracing::error!(job = %claim.job.id, reason, shortage, "a step is done again");
+        leave_again(context, claim, shortage.unwrap_or(reason), heard).await;
         return;
     }
     tracing::error!(job = %claim.job.id, class = %failure.class, reason, "a step failed");
@@ -344,6 +390,41 @@ async fn give_up(context: &Context, claim: &Claim, failure: StepFailure, signal:
     if let Err(error) = written {
         // The claim lapses by itself, and the next engine starts the step again.
         tracing::error!(job = %claim.job.id, error = describe(&error), "the failure was not recorded");
+    }
+}
+
+/// Gives back a job whose step had no room on the disk: its attempt counts for nothing. Waits for
+/// the room to write even that. For a step without an open attempt the claim lapses by itself.
+async fn leave_again(
+    context: &Context,
+    claim: &Claim,
+    reason: String,
+    mut signal: watch::Receiver<Signal>,
+) {
+    let Some(attempt) = claim.attempt.clone() else {
+        return;
+    };
+    let lease = claim.lease();
+    let write = async move |tx: &mut Tx<'_>| {
+        record::put_reason(tx, &lease.job, &reason).await?;
+        attempt::end_lost(tx, &lease, &attempt).await?;
+        advance(tx, &lease, JobState::Queued, false, None).await
+    };
+    loop {
+        match context.db.write("no room", write.clone()).await {
+            Ok(()) => return,
+            Err(error) if room::is_why(&error) => {}
+            Err(error) => {
+                let (job, error) = (&claim.job.id, describe(&error));
+                tracing::warn!(%job, error, "the claim is left to lapse");
+                return;
+            }
+        }
+        // Told anything, there is nothing left to give back here; the next start sees to it.
+        tokio::select! {
+            _ = signal.changed() => return,
+            () = tokio::time::sleep(Duration::from_millis(POLL_MS)) => {}
+        }
     }
 }
 

@@ -145,11 +145,13 @@ impl DirectorError {
                 },
                 4,
             ),
-            Self::Db(_) => (
-                "database_failed",
-                "`skep doctor` says what is wrong".to_owned(),
-                5,
-            ),
+            Self::Db(error) => {
+                let (code, hint) = error.storage_fault().map_or(
+                    ("database_failed", "`skep doctor` says what is wrong"),
+                    crate::room::explain,
+                );
+                (code, hint.to_owned(), 5)
+            }
             Self::Outside { .. } => (
                 "outside_failed",
                 "`skep doctor` says what is wrong".to_owned(),

@@ -23,6 +23,14 @@ pub const LEASE_MS: i64 = 60_000;
 pub const HEARTBEAT_MS: u64 = 15_000;
 /// Nodes of one store that are looked at, dead ones included.
 pub const NODES_MAX: i64 = 256;
+/// What is kept free on the disk of the home, in bytes: with less, no job is taken and none is
+/// claimed. Room to record to their end the jobs under way, at some hundred kilobytes each.
+pub const DISK_FREE_BYTES_MIN: u64 = 64 * 1024 * 1024;
+/// By how much the store's clock may run ahead of the machine's steady one between two heartbeats,
+/// in milliseconds: half a lease; with more, leases that are renewed in time seem to run out.
+pub const CLOCK_JUMP_MS: i64 = LEASE_MS / 2;
+/// How long nothing is taken back after such a jump, in milliseconds: two heartbeats of the others.
+pub const CLOCK_GRACE_MS: i64 = 30_000;
 /// How often the engine looks for work when nothing wakes it, in milliseconds.
 pub const POLL_MS: u64 = 1_000;
 /// What is kept of an attempt's output, in bytes.

@@ -121,6 +121,12 @@ pub(crate) async fn run(
     let evidence = gather(context, &lease, &dispatch, &result, signal).await?;
     skep_stdx::crash::point("verify.gathered");
     let (verdict, findings) = claims::judge(&contract, &evidence, &dispatch);
+    // A check that ran out of disk says nothing about the result.
+    if verdict != Verdict::Valid
+        && let Some(shortage) = crate::room::shortage(&context.home)
+    {
+        return Err(shortage.refusal().into());
+    }
     let earlier = verdicts
         .iter()
         .filter(|v| v.result == Verdict::Invalid && v.attempt != result.attempt)

@@ -5,7 +5,7 @@ use crate::event::{JobPutOff, JobQueued, record};
 use crate::flow::{self, Debounce, Flow};
 use crate::limits::{ATTEMPTS_MAX, BATCH_JOBS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX};
 use crate::line::Line;
-use skep_db::{DbError, Row, Tx, Value, batches, params, rows};
+use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
 use skep_types::{JobId, JobKind, JobState, Purpose, Tier};
 use std::collections::HashMap;
 
@@ -110,10 +110,7 @@ async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbErr
     let now = tx.now_ms().await?;
     let mut made = Vec::with_capacity(new.len());
     for batch in batches(new) {
-        let sql = format!(
-            "{INSERT} {} RETURNING id, number",
-            rows(batch.len(), INSERT_COLUMNS)
-        );
+        let sql = format!("{INSERT} {} RETURNING id, number", new_rows(batch.len()));
         let values: Vec<Value> = batch.iter().flat_map(|job| values(job, now)).collect();
         let numbers = numbers(&tx.query(&sql, &values).await?)?;
         for job in batch {
@@ -137,6 +134,20 @@ const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, 
     backend, flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
     VALUES";
 const INSERT_COLUMNS: usize = 26;
+
+/// What follows `VALUES`, with no id for a job that has ended: its id is as taken as that of a live one, and
+/// a request that arrives once more after the end must not bring the job back.
+fn new_rows(count: usize) -> String {
+    let row = |row: usize| {
+        let id = row * INSERT_COLUMNS + 1;
+        let others = placeholders(id + 1, INSERT_COLUMNS - 1);
+        format!(
+            "(CASE WHEN EXISTS (SELECT 1 FROM job_history WHERE id = ?{id}) THEN NULL ELSE ?{id} END,
+            {others})"
+        )
+    };
+    (0..count).map(row).collect::<Vec<_>>().join(", ")
+}
 
 fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {
     let run_at_ms = run_at_ms(job, now);
@@ -212,7 +223,7 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
     let now = tx.now_ms().await?;
     let sql = format!(
         "{INSERT} {} ON CONFLICT DO NOTHING RETURNING id, number",
-        rows(1, INSERT_COLUMNS)
+        new_rows(1)
     );
     let (column, name) = match (&new.flow.singleton, &new.flow.debounce) {
         (Some(name), _) => ("singleton", name),

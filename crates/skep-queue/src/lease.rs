@@ -17,8 +17,9 @@ pub struct Lease {
 /// Extends the leases of `node` on `jobs`, those it really works on, to `lease_ms` from now. A
 /// lease that nobody works on runs out, so that a step that vanished does not hold its job.
 ///
-/// The answer is the jobs that it still holds; of any other job it must stop the work. A lease
-/// that has run out by the store's clock stays so.
+/// The answer is the jobs that it still holds; of any other job it must stop the work. A lease is
+/// over when it is taken back, not before: until then nobody else can have the job, so a node
+/// that slept, or whose clock was put forward, goes on where it was.
 pub async fn heartbeat(
     tx: &mut Tx<'_>,
     node: &NodeId,
@@ -30,17 +31,28 @@ pub async fn heartbeat(
     let mut held = Vec::with_capacity(jobs.len());
     for batch in batches(jobs) {
         let sql = format!(
-            "UPDATE job SET lease_until_ms = ?1
-            WHERE lease_node = ?2 AND lease_until_ms > ?3 AND id IN ({}) RETURNING id",
-            placeholders(4, batch.len())
+            "UPDATE job SET lease_until_ms = ?1 WHERE lease_node = ?2 AND id IN ({}) RETURNING id",
+            placeholders(3, batch.len())
         );
-        let mut values = params![until, node.as_str(), now].to_vec();
+        let mut values = params![until, node.as_str()].to_vec();
         values.extend(batch.iter().map(|job| Value::from(job.as_str())));
         for row in tx.query(&sql, &values).await? {
             held.push(row.parse("id")?);
         }
     }
     Ok(held)
+}
+
+/// Shortens every lease that would last longer than `lease_ms` from now; the answer is how many.
+///
+/// No lease is given for longer, so such a one was given before the store's clock was put back.
+/// Its holder, if it lives, renews it in time; if not, its job is free after one lease and not
+/// after as long as the clock was put back. Goes before every [`reconcile`](crate::reconcile).
+pub async fn bound_leases(tx: &mut Tx<'_>, lease_ms: i64) -> Result<u64, DbError> {
+    let until = lease_end(tx.now_ms().await?, lease_ms);
+    let sql = "UPDATE job SET lease_until_ms = ?1
+        WHERE lease_node IS NOT NULL AND lease_until_ms > ?1";
+    tx.execute(sql, params![until]).await
 }
 
 /// The job and its holder, if the lease is current; else the fence that somebody holds now.

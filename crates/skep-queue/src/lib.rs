@@ -52,7 +52,7 @@ pub use error::{
 };
 pub use finish::{Finish, finish_all};
 pub use flow::{Flow, FlowPolicy};
-pub use lease::{Lease, heartbeat};
+pub use lease::{Lease, bound_leases, heartbeat};
 pub use line::DUE;
 pub use pause::{EVERY_QUEUE, pause_queue, paused_queues, resume_queue};
 pub use read::{JobFilter, Page, attempts, job, job_by_number, jobs};

@@ -12,6 +12,9 @@ use std::sync::Arc;
 /// The variable that holds the address of the test cluster's maintenance database.
 const POSTGRES_VARIABLE: &str = "SKEP_TEST_POSTGRES";
 
+/// When every store begins, 2026-01-01T00:00:00Z: any fixed time will do.
+const BEGIN_MS: i64 = 1_767_225_600_000;
+
 /// Which engine a test runs on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Backend {
@@ -39,11 +42,21 @@ impl TestStore {
             Backend::Sqlite => Location::Sqlite(folder.path().join("skep.db")),
             Backend::Postgres => Location::Postgres(Secret::new(create_database().await?)),
         };
-        // 2026-01-01T00:00:00Z: any fixed time will do.
         Ok(Self {
             backend,
-            clock: ManualClock::at(1_767_225_600_000),
+            clock: ManualClock::at(BEGIN_MS),
             location,
+            folder,
+        })
+    }
+
+    /// A SQLite store in a folder of its own below `folder`, as for one that is in memory.
+    pub fn sqlite_in(folder: &Path) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir_in(folder)?;
+        Ok(Self {
+            backend: Backend::Sqlite,
+            clock: ManualClock::at(BEGIN_MS),
+            location: Location::Sqlite(folder.path().join("skep.db")),
             folder,
         })
     }

@@ -11,3 +11,4 @@ mod ledger;
 mod nodes;
 mod queue;
 mod schema;
+mod simulator;

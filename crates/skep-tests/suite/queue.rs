@@ -9,9 +9,6 @@ mod enqueue;
 mod flow;
 mod lease;
 mod list;
-mod model;
-mod random;
-mod replay;
 mod schedule;
 
 use crate::ledger::Ledgered;
@@ -228,6 +225,14 @@ impl Hive {
         self.db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
                 skep_queue::reconcile(tx, restarted.as_ref()).await
+            })
+            .await
+    }
+
+    async fn bound_leases(&self) -> Result<u64, DbError> {
+        self.db
+            .write("bound", async |tx: &mut Tx<'_>| {
+                skep_queue::bound_leases(tx, LEASE_MS).await
             })
             .await
     }

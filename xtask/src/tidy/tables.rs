@@ -241,7 +241,7 @@ fn is_step_name(step: &str) -> bool {
 fn product_sources(tree: &Tree) -> impl Iterator<Item = (&str, &str, &RustText)> {
     tree.rust().filter_map(|(path, _, rust)| {
         let owner = tree.crate_of(path)?;
-        let tests_only = ["skep-testkit", "skep-tests", "xtask"].contains(&owner);
+        let tests_only = ["skep-sim", "skep-testkit", "skep-tests", "xtask"].contains(&owner);
         (!tests_only && !is_test(path)).then_some((path, owner, rust))
     })
 }

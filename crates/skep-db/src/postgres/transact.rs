@@ -234,5 +234,11 @@ async fn commit<T, E: From<DbError>>(
         return Attempt::Broken(Broken::Conflict);
     }
     let reason = error.to_string();
-    Attempt::Ended(Err(DbError::NotCommitted { operation, reason }.into()))
+    let fault = DbError::Unavailable(Box::new(error)).storage_fault();
+    let refused = DbError::NotCommitted {
+        operation,
+        reason,
+        fault,
+    };
+    Attempt::Ended(Err(refused.into()))
 }

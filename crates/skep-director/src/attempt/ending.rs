@@ -43,6 +43,12 @@ impl Worker<'_> {
             End::Parked(class) if self.dispatch.reviews.is_some() => End::Failed(class),
             end @ (End::Contract | End::Parked(_) | End::Failed(_)) => end,
         };
+        // A worker that ran out of disk has not failed; one that left a contract is judged by it.
+        if matches!(end, End::Failed(_))
+            && let Some(shortage) = crate::room::shortage(&self.context.home)
+        {
+            return Err(shortage.refusal().into());
+        }
         let (contract, claims) = match &outcome.contract {
             Ok(contract) => (
                 Some(contract.status.as_str()),
@@ -171,16 +177,7 @@ impl Worker<'_> {
             self.context
                 .db
                 .write("attempt interrupted", async move |tx: &mut Tx<'_>| {
-                    let end = AttemptEnd {
-                        state: AttemptState::Lost,
-                        failure_class: None,
-                        model_actual: None,
-                        session_id: None,
-                        counts_as_attempt: false,
-                    };
-                    skep_queue::attempt_ended(tx, &lease, &attempt, &end)
-                        .await
-                        .map_err(|e| DirectorError::outside("record the attempt's end", e))?;
+                    end_lost(tx, &lease, &attempt).await?;
                     advance(tx, &lease, JobState::Queued, false, None).await
                 })
                 .await?;
@@ -242,6 +239,24 @@ impl End {
             Self::Parked(class) | Self::Failed(class) => Some(class),
         }
     }
+}
+
+/// Ends an attempt that was interrupted by no fault of its own; it counts for nothing.
+pub(crate) async fn end_lost(
+    tx: &mut Tx<'_>,
+    lease: &Lease,
+    attempt: &AttemptId,
+) -> Result<(), DirectorError> {
+    let end = AttemptEnd {
+        state: AttemptState::Lost,
+        failure_class: None,
+        model_actual: None,
+        session_id: None,
+        counts_as_attempt: false,
+    };
+    skep_queue::attempt_ended(tx, lease, attempt, &end)
+        .await
+        .map_err(|e| DirectorError::outside("record the attempt's end", e))
 }
 
 /// Ends an attempt whose step could not be finished.

@@ -81,18 +81,32 @@ pub(super) struct Site<'a> {
 
 impl<'a> Site<'a> {
     pub(super) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
-        Self::made(store, "")
+        Self::made(store, store.folder().join("home"), "")
+    }
+
+    /// A site whose home is to be made at `home`, as on a disk of its own.
+    pub(super) fn at(store: &'a TestStore, home: PathBuf) -> anyhow::Result<Self> {
+        Self::made(store, home, "")
     }
 
     /// One whose engine runs `slots` jobs at a time, and has a worker that never ends.
     pub(super) fn with_slots(store: &'a TestStore, slots: u32) -> anyhow::Result<Self> {
-        Self::made(store, &format!("\n[engine]\nslots = {slots}\n"))
+        let home = store.folder().join("home");
+        Self::made(
+            store,
+            home,
+            &format!(
+                "
+[engine]
+slots = {slots}
+"
+            ),
+        )
     }
 
-    fn made(store: &'a TestStore, more: &str) -> anyhow::Result<Self> {
+    fn made(store: &'a TestStore, home: PathBuf, more: &str) -> anyhow::Result<Self> {
         let project = SourceRepository::new(&[("README.md", "# Bees\n")])?;
         let mark = format!("mark-{}", project.beside().display());
-        let home = store.folder().join("home");
         std::fs::create_dir(&home)?;
         let command = serde_json::to_string(&worker_script(&steps(&mark)))?;
         let mut tables =
@@ -150,9 +164,32 @@ impl<'a> Site<'a> {
         error.context(format!("the processes said:\n{said}"))
     }
 
-    /// Submits the job that notes `number` to the home, which nobody holds. Every job starts from
+    /// What a command prints with `--json`, whether or not it succeeds.
+    pub(super) async fn document(&self, arguments: &[&str]) -> anyhow::Result<serde_json::Value> {
+        let output = within("a command ends", self.command(arguments)?.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&said)
+            .with_context(|| format!("failed to read what {arguments:?} says: {said}"))
+            .map_err(|error| self.explained(error))
+    }
+
+    /// What every process of this site has written to its errors.
+    pub(super) fn said(&self) -> String {
+        std::fs::read_to_string(self.errors()).unwrap_or_default()
+    }
+
+    /// Submits the job that notes `number`. Every job starts from
     /// the first commit, so that all but the first have to be merged.
     pub(super) async fn submit(&self, worker: &str, number: u32) -> anyhow::Result<JobId> {
+        let answer = self.ask(worker, number).await?;
+        let submitted: JobSubmitted = serde_json::from_value(answer.clone())
+            .with_context(|| format!("failed to submit a job: {answer}"))
+            .map_err(|error| self.explained(error))?;
+        Ok(submitted.id)
+    }
+
+    /// As [`Site::submit`]; the answer is the document, which may be a refusal.
+    pub(super) async fn ask(&self, worker: &str, number: u32) -> anyhow::Result<serde_json::Value> {
         let (instruction, file) = (format!("Note {number}"), format!("note-{number}.txt"));
         let repo = self.project.text_path();
         let base = self.project.git(&["rev-list", "--max-parents=0", "main"])?;
@@ -173,12 +210,7 @@ impl<'a> Site<'a> {
             "--check",
             &format!("test -e {file}; : {}", self.mark),
         ];
-        let output = within("a job is taken", self.command(&arguments)?.output()).await??;
-        let said = String::from_utf8_lossy(&output.stdout);
-        let submitted: JobSubmitted = serde_json::from_str(&said)
-            .with_context(|| format!("failed to submit a job: {said}"))
-            .map_err(|error| self.explained(error))?;
-        Ok(submitted.id)
+        self.document(&arguments).await
     }
 
     /// Makes a schedule of the job that notes `number`, in the home, which nobody holds. It has
@@ -343,7 +375,12 @@ impl<'a> Site<'a> {
         Ok(views)
     }
 
-    async fn finish_with(&self, engine: &Engine, jobs: &[JobId]) -> anyhow::Result<Vec<JobView>> {
+    /// As [`Site::finish`], with an engine that runs already and goes on.
+    pub(super) async fn finish_with(
+        &self,
+        engine: &Engine,
+        jobs: &[JobId],
+    ) -> anyhow::Result<Vec<JobView>> {
         let mut events = engine.client.event_stream(0, None).await?;
         let mut open: BTreeSet<&str> = jobs.iter().map(JobId::as_str).collect();
         let reported = async {
@@ -427,8 +464,13 @@ impl Engine {
         Ok(())
     }
 
+    /// Whether it still runs.
+    pub(super) fn is_up(&mut self) -> anyhow::Result<bool> {
+        Ok(self.process.try_wait()?.is_none())
+    }
+
     /// Stops it in order.
-    async fn stop(mut self) -> anyhow::Result<()> {
+    pub(super) async fn stop(mut self) -> anyhow::Result<()> {
         let id = self.process.id().context("it runs")?;
         let told = Command::new("kill").arg(id.to_string()).status().await?;
         anyhow::ensure!(told.success(), "kill {id}: {told}");

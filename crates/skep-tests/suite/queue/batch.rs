@@ -1,12 +1,12 @@
 //! Many at a time: what a batch does is what one after the other would do.
 
 use super::{Hive, attempt_of, crashed, succeeded};
-use crate::queue::replay::Replayed;
 use skep_db::Tx;
 use skep_queue::limits::BATCH_JOBS_MAX;
 use skep_queue::{
     AdvanceError, AttemptEnd, Claim, EnqueueError, Enqueued, Finish, Flow, Job, NewJob,
 };
+use skep_sim::simulate::{Story, Telling};
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{AttemptState, Fence, JobState};
 
@@ -237,8 +237,8 @@ async fn finished_jobs_are_what_their_events_say(store: TestStore) -> anyhow::Re
         assert_eq!((attempts.len(), attempts[0].state), (1, state), "{n}");
         assert_eq!(job.attempts_used, 1, "{n}");
         let events = hive.events_of(&job.id).await?;
-        let of_rows = Replayed::of_rows(&job, &attempts);
-        assert_eq!(Replayed::of_events(&events)?, of_rows, "{n}");
+        let of_rows = Story::of_rows(&job, &attempts);
+        assert_eq!(*Telling::of_events(&events)?.story(), of_rows, "{n}");
     }
     let row = hive
         .db

@@ -2,7 +2,7 @@
 
 use super::{Hive, LEASE_MS, attempt_of, crashed, succeeded};
 use skep_db::{DbError, Tx};
-use skep_queue::{Advance, AdvanceError, CancelError, NewJob, RetryError};
+use skep_queue::{Advance, AdvanceError, CancelError, NewJob, RetryError, WakeError};
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{AttemptState, FailureClass, JobId, JobState};
 
@@ -16,6 +16,7 @@ on_both_engines!(
     an_ended_job_is_kept_apart_and_still_read,
     every_waiting_job_can_be_cancelled,
     nobody_can_end_or_retry_what_is_not_there,
+    only_a_claim_makes_a_job_run,
 );
 
 async fn an_ended_job_is_kept_apart_and_still_read(store: TestStore) -> anyhow::Result<()> {
@@ -219,6 +220,15 @@ async fn nobody_can_end_or_retry_what_is_not_there(store: TestStore) -> anyhow::
 }
 
 /// A transaction that dies after the cancellation leaves the claim whole, and the worker goes on.
+async fn only_a_claim_makes_a_job_run(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let id = hive.enqueue_any().await?;
+    let woken = hive.wake(&id, JobState::Queued, JobState::Running).await;
+    assert!(matches!(woken, Err(WakeError::Illegal(_))), "{woken:?}");
+    assert_eq!(hive.job(&id).await?.state, JobState::Queued);
+    Ok(())
+}
+
 async fn a_cancel_that_is_not_committed_has_not_happened(store: TestStore) -> anyhow::Result<()> {
     let hive = Hive::open(&store).await?;
     let (id, node) = (hive.enqueue_any().await?, hive.node());

@@ -12,10 +12,24 @@ on_both_engines!(
     a_key_belongs_to_its_owner,
     a_key_outlives_the_end_of_its_job,
     an_error_after_some_writes_leaves_nothing,
+    an_id_stays_taken_after_its_job_has_ended,
     numbers_grow,
     one_key_for_two_requests_is_a_conflict,
     one_request_sent_many_times_at_once_is_one_job,
 );
+
+async fn an_id_stays_taken_after_its_job_has_ended(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let (new, other) = (hive.new_job(), hive.new_job());
+    hive.enqueue(new.clone()).await?;
+    hive.cancel(&new.id).await?;
+    let again = hive.enqueue(new.clone()).await;
+    let taken = |error: &EnqueueError| matches!(error, EnqueueError::Db(e) if e.is_constraint());
+    assert!(again.as_ref().is_err_and(taken), "{again:?}");
+    assert_eq!(hive.places(&new.id).await?, (0, 1));
+    hive.enqueue(other).await?;
+    Ok(())
+}
 
 fn keyed(hive: &Hive, key: &str, digest: &[u8]) -> NewJob {
     NewJob {

@@ -5,14 +5,18 @@ use skep_queue::{AdvanceError, AttemptError, limits};
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{AttemptState, FailureClass, JobState};
 
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
 on_both_engines!(
     a_heartbeat_extends_all_leases_of_its_node,
     a_job_that_engines_die_over_is_set_aside,
-    a_lapsed_lease_cannot_be_extended,
+    a_lapsed_lease_is_held_until_it_is_taken_back,
+    a_lease_ends_though_the_clock_is_put_back,
     a_lost_attempt_does_not_count,
     a_restarted_node_loses_every_lease_it_held,
     heartbeats_and_reconciliations_at_once_agree,
     one_reconciliation_is_bounded,
+    what_is_due_stays_due_though_the_clock_is_put_back,
     what_is_held_is_not_taken_back,
 );
 
@@ -43,14 +47,48 @@ async fn a_heartbeat_extends_all_leases_of_its_node(store: TestStore) -> anyhow:
     Ok(())
 }
 
-async fn a_lapsed_lease_cannot_be_extended(store: TestStore) -> anyhow::Result<()> {
+async fn a_lapsed_lease_is_held_until_it_is_taken_back(store: TestStore) -> anyhow::Result<()> {
     let hive = Hive::open(&store).await?;
     let (id, node) = (hive.enqueue_any().await?, hive.node());
     hive.claim_one(&node).await?;
+    // The machine slept for an hour; nobody has noticed.
+    store.clock.advance_ms(HOUR_MS);
+    assert_eq!(hive.heartbeat(&node).await?, [id.clone()]);
+    assert_eq!(hive.reconcile(None).await?.lost, []);
     store.clock.advance_ms(LEASE_MS);
-    assert_eq!(hive.heartbeat(&node).await?, []);
     let lost = hive.reconcile(None).await?.lost;
     assert_eq!(lost.first().map(|lost| &lost.job), Some(&id));
+    assert_eq!(hive.heartbeat(&node).await?, []);
+    Ok(())
+}
+
+async fn a_lease_ends_though_the_clock_is_put_back(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    for _ in 0..2 {
+        hive.enqueue_any().await?;
+    }
+    let (dead, alive) = (hive.node(), hive.node());
+    let of_dead = hive.claim_one(&dead).await?.job.id;
+    let of_alive = hive.claim_one(&alive).await?.job.id;
+    store.clock.advance_ms(-HOUR_MS);
+    assert_eq!(hive.bound_leases().await?, 2);
+    assert_eq!(hive.bound_leases().await?, 0);
+    store.clock.advance_ms(LEASE_MS - 1);
+    assert_eq!(hive.heartbeat(&alive).await?, [of_alive]);
+    store.clock.advance_ms(1);
+    let lost = hive.reconcile(None).await?.lost;
+    let lost: Vec<_> = lost.into_iter().map(|lost| lost.job).collect();
+    assert_eq!(lost, [of_dead]);
+    Ok(())
+}
+
+async fn what_is_due_stays_due_though_the_clock_is_put_back(
+    store: TestStore,
+) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let id = hive.enqueue_any().await?;
+    store.clock.advance_ms(-HOUR_MS);
+    assert_eq!(hive.claim_one(&hive.node()).await?.job.id, id);
     Ok(())
 }
 

@@ -1,0 +1,175 @@
+//! Defects put between the simulator and the real queue, each a mistake that somebody could make
+//! in it. A simulator that does not find them proves nothing; a test says after how many seeds it
+//! does. The only SQL of the simulator that writes; it names columns
+//! of `job`, `job_history`, `attempt` and `authority`.
+
+use super::queue::{Answer, LEASE_MS, Request};
+use skep_authority::AuthorityError;
+use skep_db::{DbError, Tx, params};
+use skep_types::{Fence, JobId};
+
+/// One defect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mutation {
+    /// A claim takes work that another node holds.
+    ClaimIgnoresLease,
+    /// Whoever writes is taken for the holder.
+    WriteSkipsFence,
+    /// A lapsed lease is never taken back.
+    ReconcileForgets,
+    /// A lease that has not run out is taken back.
+    ReconcileIsHasty,
+    /// A lease given before the clock was put back lasts until the clock is there again.
+    LeaseOutlivesJump,
+    /// An idempotency key is not kept.
+    EnqueueForgetsKey,
+    /// A job is acknowledged before it is committed.
+    AnswersBeforeCommit,
+    /// An ended job is not moved to the history.
+    LosesEndedJob,
+    /// A done job can be run again.
+    DoneIsNotFinal,
+    /// A row changes without an event.
+    ChangesWithoutEvent,
+    /// A fence stays current when its lease goes.
+    FenceOutlivesLease,
+    /// A waiting job is told that it was woken, and is not.
+    WakeIsLost,
+    /// The worker of a lease that went is not ended.
+    LeavesAttemptOpen,
+}
+
+impl Mutation {
+    /// Every defect.
+    pub const ALL: &'static [Self] = &[
+        Self::ClaimIgnoresLease,
+        Self::WriteSkipsFence,
+        Self::ReconcileForgets,
+        Self::ReconcileIsHasty,
+        Self::LeaseOutlivesJump,
+        Self::EnqueueForgetsKey,
+        Self::AnswersBeforeCommit,
+        Self::LosesEndedJob,
+        Self::DoneIsNotFinal,
+        Self::ChangesWithoutEvent,
+        Self::FenceOutlivesLease,
+        Self::WakeIsLost,
+        Self::LeavesAttemptOpen,
+    ];
+
+    /// What goes wrong before the operation; the answer is the request that is then performed.
+    pub(crate) async fn before(
+        self,
+        tx: &mut Tx<'_>,
+        mut request: Request,
+    ) -> Result<Request, DbError> {
+        match (self, &mut request) {
+            (Self::ClaimIgnoresLease, Request::Claim(_)) => {
+                let sql = "UPDATE job SET lease_node = NULL, lease_until_ms = NULL, line = 1
+                    WHERE state IN ('verifying', 'landing')";
+                tx.execute(sql, &[]).await?;
+            }
+            (
+                Self::WriteSkipsFence,
+                Request::Start { lease, .. }
+                | Request::End { lease, .. }
+                | Request::Advance { lease, .. }
+                | Request::Finish { lease, .. },
+            ) => {
+                let shown = skep_authority::demand(tx, &lease.job, Fence(-1)).await;
+                if let Err(AuthorityError::Stale {
+                    current: Some(current),
+                }) = shown
+                {
+                    lease.fence = current;
+                }
+            }
+            (Self::ReconcileIsHasty, Request::Reconcile { .. }) => {
+                let sql = "UPDATE job SET lease_until_ms = 0 WHERE lease_node IS NOT NULL";
+                tx.execute(sql, &[]).await?;
+            }
+            (Self::EnqueueForgetsKey, Request::Enqueue(new)) => new.idempotency_key = None,
+            (Self::DoneIsNotFinal, Request::Retry { job, .. }) => {
+                let sql = "UPDATE job_history SET state = 'failed'
+                    WHERE id = ?1 AND state = 'done'";
+                tx.execute(sql, params![job.as_str()]).await?;
+            }
+            _ => {}
+        }
+        Ok(request)
+    }
+
+    /// What is done in the operation's place.
+    pub(crate) async fn instead(
+        self,
+        tx: &mut Tx<'_>,
+        request: &Request,
+    ) -> Result<Option<Answer>, DbError> {
+        Ok(match (self, request) {
+            (Self::ReconcileForgets, Request::Reconcile { .. }) => {
+                skep_queue::bound_leases(tx, LEASE_MS).await?;
+                Some(Answer::TakenBack(Vec::new()))
+            }
+            (Self::LeaseOutlivesJump, Request::Reconcile { restarted }) => {
+                let lost = skep_queue::reconcile(tx, restarted.as_ref()).await?.lost;
+                Some(Answer::TakenBack(lost))
+            }
+            (Self::WakeIsLost, Request::Wake { from, to, .. }) if from.to(*to).is_ok() => {
+                Some(Answer::Woken(true))
+            }
+            _ => None,
+        })
+    }
+
+    /// What goes wrong after the operation.
+    pub(crate) async fn after(
+        self,
+        tx: &mut Tx<'_>,
+        request: &Request,
+        answer: Answer,
+    ) -> Result<Answer, DbError> {
+        let Answer::Moved(job) = &answer else {
+            return Ok(answer);
+        };
+        let id = &job.id;
+        match self {
+            Self::LosesEndedJob if job.state.is_terminal() => {
+                change(tx, "DELETE FROM job_history WHERE id = ?1", id).await?;
+            }
+            Self::ChangesWithoutEvent if !job.state.is_terminal() => {
+                let sql = "UPDATE job SET attempts_used = attempts_used + 1 WHERE id = ?1";
+                change(tx, sql, id).await?;
+            }
+            Self::FenceOutlivesLease if job.held.is_none() => {
+                let (Request::Advance { lease, .. } | Request::Finish { lease, .. }) = request
+                else {
+                    return Ok(answer);
+                };
+                let sql = "INSERT INTO authority (job_id, fence, holder) VALUES (?1, ?2, 'nobody')
+                    ON CONFLICT (job_id) DO UPDATE SET fence = excluded.fence, holder = 'nobody'";
+                tx.execute(sql, params![id.as_str(), lease.fence.0]).await?;
+            }
+            Self::LeavesAttemptOpen if job.held.is_none() => {
+                let sql = "UPDATE attempt SET state = 'running'
+                    WHERE job_id = ?1 AND state = 'failed'";
+                change(tx, sql, id).await?;
+            }
+            _ => {}
+        }
+        Ok(answer)
+    }
+
+    /// What a request is answered whose process died before the commit.
+    pub(crate) fn answers_the_dead(self, request: &Request) -> Option<Answer> {
+        match (self, request) {
+            (Self::AnswersBeforeCommit, Request::Enqueue(new)) => {
+                Some(Answer::Enqueued(new.id.clone(), true))
+            }
+            _ => None,
+        }
+    }
+}
+
+async fn change(tx: &mut Tx<'_>, sql: &str, job: &JobId) -> Result<(), DbError> {
+    tx.execute(sql, params![job.as_str()]).await.map(drop)
+}

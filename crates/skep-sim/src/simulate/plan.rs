@@ -1,0 +1,225 @@
+//! What happens next in a history: drawn from the seed, more often such as can succeed.
+//!
+//! Looks at what the actors know and never at the store, so that a history is the same whatever
+//! is checked in between.
+
+use super::dice::Dice;
+use super::queue::LEASE_MS;
+use super::step::{Ask, Fate, LeaseName, Step, StepId};
+use super::world::{Belief, NODES, World};
+use skep_queue::Advance;
+use skep_types::{AttemptState, FailureClass, JobState};
+
+/// Jobs of one history: enough to compete for slots, few enough to meet every fault.
+const JOBS_MAX: usize = 8;
+/// Leases that a wild request picks from: the latest ones, which are most often still known.
+const RECENT_LEASES: usize = 8;
+const HOUR_MS: i64 = 60 * 60 * 1_000;
+
+/// The next step.
+pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
+    let kind = dice.below(100);
+    let node = dice.below(NODES);
+    let jobs: Vec<StepId> = world.jobs.keys().copied().collect();
+    if jobs.is_empty() || (kind < 14 && jobs.len() < JOBS_MAX) {
+        return send(dice, enqueue);
+    }
+    let job = dice.any(&jobs).copied().unwrap_or_default();
+    match kind {
+        0..28 => send(dice, |dice| Ask::Claim {
+            node,
+            slots: 1 + dice.below(3),
+        }),
+        28..33 => send(dice, |_| Ask::Heartbeat { node }),
+        33..62 => match dice.any(&world.nodes[node].beliefs).cloned() {
+            Some(belief) => send(dice, |dice| work(dice, world, &belief)),
+            None => send(dice, |_| Ask::Claim { node, slots: 2 }),
+        },
+        62..68 => match lease(dice, world) {
+            Some(lease) => send(dice, |dice| wild(dice, lease)),
+            None => tick(dice),
+        },
+        68..74 => deliver(dice, world),
+        74..78 => send(dice, |dice| wake(dice, world, job)),
+        78..80 => send(dice, |_| Ask::Cancel { job }),
+        80..82 => {
+            let extra = dice.number(3);
+            send(dice, |_| Ask::Retry { job, extra })
+        }
+        82..87 => send(dice, |_| Ask::Reconcile { node }),
+        87..90 => Step::Crash { node },
+        90..91 => Step::Pause { node },
+        91..95 => Step::Resume { node },
+        _ => tick(dice),
+    }
+}
+
+fn send(dice: &mut Dice, ask: impl FnOnce(&mut Dice) -> Ask) -> Step {
+    let ask = ask(dice);
+    let fate = match dice.below(100) {
+        0..4 => Fate::Lost,
+        4..10 => Fate::DiesBefore,
+        10..18 => Fate::DiesAfter,
+        18..23 => Fate::RunTwice,
+        23..30 => Fate::Delayed,
+        _ => Fate::Answered,
+    };
+    Step::Send { ask, fate }
+}
+
+fn enqueue(dice: &mut Dice) -> Ask {
+    Ask::Enqueue {
+        key: dice.one_in(3).then(|| dice.of(&[1, 2])),
+        priority: dice.of(&[0, 0, 0, 1]),
+        delay_ms: dice.of(&[0, 0, 0, 0, 500, 5_000]),
+        attempts_max: dice.of(&[1, 2, 3]),
+    }
+}
+
+/// What a node does next with a claim that it believes to hold.
+fn work(dice: &mut Dice, world: &World, belief: &Belief) -> Ask {
+    let lease = belief.name;
+    let open = matches!(
+        belief.attempt,
+        Some(AttemptState::Leased | AttemptState::Running)
+    );
+    if belief.attempt == Some(AttemptState::Leased) && !dice.one_in(5) {
+        return Ask::Start { lease };
+    }
+    let to = follower(dice, belief.state);
+    let how = how(dice, world);
+    if belief.state != JobState::Running || !open {
+        return Ask::Advance { lease, to, how };
+    }
+    let state = match to {
+        JobState::Verifying | JobState::Done => AttemptState::Succeeded,
+        JobState::WaitingQuota | JobState::WaitingBudget => AttemptState::Parked,
+        _ => AttemptState::Failed,
+    };
+    if dice.one_in(5) {
+        return Ask::End {
+            lease,
+            state,
+            failure: how.failure,
+            counts: dice.one_in(2),
+        };
+    }
+    Ask::Finish {
+        lease,
+        state,
+        failure: how.failure,
+        to,
+        how,
+    }
+}
+
+/// Anything at all, with a lease that may be long gone.
+fn wild(dice: &mut Dice, lease: LeaseName) -> Ask {
+    let failure = failure(dice);
+    match dice.below(4) {
+        0 => Ask::Start { lease },
+        1 => Ask::End {
+            lease,
+            state: dice.of(AttemptState::ALL),
+            failure,
+            counts: dice.one_in(2),
+        },
+        2 => Ask::Finish {
+            lease,
+            state: AttemptState::Succeeded,
+            failure,
+            to: dice.of(&[JobState::Verifying, JobState::Done, JobState::Backoff]),
+            how: Advance::default(),
+        },
+        _ => Ask::Advance {
+            lease,
+            to: dice.of(JobState::ALL),
+            how: Advance {
+                keep_lease: dice.one_in(2),
+                failure,
+                run_at_ms: None,
+            },
+        },
+    }
+}
+
+fn lease(dice: &mut Dice, world: &World) -> Option<LeaseName> {
+    let recent: Vec<LeaseName> = world
+        .issued
+        .keys()
+        .rev()
+        .take(RECENT_LEASES)
+        .copied()
+        .collect();
+    dice.any(&recent).copied()
+}
+
+fn deliver(dice: &mut Dice, world: &World) -> Step {
+    if let Some(of) = dice.any(&world.under_way).copied()
+        && !dice.one_in(3)
+    {
+        return Step::Deliver { of };
+    }
+    match dice.any(&world.arrived()).copied() {
+        Some(of) => Step::Deliver { of },
+        None => tick(dice),
+    }
+}
+
+fn wake(dice: &mut Dice, world: &World, job: StepId) -> Ask {
+    let seen = world.jobs.get(&job).and_then(|id| world.seen.get(id));
+    let from = match seen {
+        Some(state) if !dice.one_in(6) => *state,
+        _ => dice.of(JobState::ALL),
+    };
+    let to = follower(dice, from);
+    Ask::Wake { job, from, to }
+}
+
+/// A state, most often one that can follow; more seldom an end.
+fn follower(dice: &mut Dice, from: JobState) -> JobState {
+    if dice.one_in(8) {
+        return dice.of(JobState::ALL);
+    }
+    let legal =
+        |to: &&JobState| from.to(**to).is_ok() && (!to.is_terminal() || **to == JobState::Done);
+    let legal: Vec<JobState> = JobState::ALL.iter().filter(legal).copied().collect();
+    match dice.any(&legal) {
+        Some(to) => *to,
+        None => dice.of(JobState::ALL),
+    }
+}
+
+fn how(dice: &mut Dice, world: &World) -> Advance {
+    let delay_ms = dice.of(&[None, None, Some(0), Some(500), Some(2 * LEASE_MS)]);
+    Advance {
+        keep_lease: !dice.one_in(3),
+        failure: failure(dice),
+        run_at_ms: delay_ms.map(|delay_ms| world.now() + delay_ms),
+    }
+}
+
+fn failure(dice: &mut Dice) -> Option<FailureClass> {
+    dice.of(&[
+        None,
+        None,
+        Some(FailureClass::RateLimit),
+        Some(FailureClass::WorkerCrash),
+    ])
+}
+
+fn tick(dice: &mut Dice) -> Step {
+    let ms = dice.of(&[
+        1,
+        499,
+        5_000,
+        LEASE_MS / 2,
+        LEASE_MS,
+        LEASE_MS + 1,
+        -500,
+        -LEASE_MS,
+        HOUR_MS,
+        -HOUR_MS,
+    ]);
+    Step::Tick { ms }
+}

@@ -1,0 +1,413 @@
+//! The real queue under simulation: every request as one transaction, and the rows and events
+//! that it leaves. The only file here that names the queue's functions and tables.
+
+use super::mutation::Mutation;
+use skep_db::{Db, DbError, Tx, params};
+use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
+use skep_queue::{
+    Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, AttemptStart, CancelError, Claim,
+    ClaimRequest, EnqueueError, Job, Lease, LostLease, NewJob, RefusalReason, RetryError,
+    WakeError,
+};
+use skep_stdx::ManualClock;
+use skep_testkit::{Backend, TestStore};
+use skep_types::{AttemptId, JobId, JobState, NodeId};
+use std::sync::Arc;
+
+/// How long a lease lasts in a simulation, in milliseconds.
+pub(crate) const LEASE_MS: i64 = 60_000;
+
+/// A request, complete: sending it again sends the same.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Enqueue(NewJob),
+    Claim(ClaimRequest),
+    Heartbeat {
+        node: NodeId,
+        jobs: Vec<JobId>,
+    },
+    Start {
+        lease: Lease,
+        attempt: AttemptId,
+    },
+    End {
+        lease: Lease,
+        attempt: AttemptId,
+        end: AttemptEnd,
+    },
+    Advance {
+        lease: Lease,
+        to: JobState,
+        how: Advance,
+    },
+    Finish {
+        lease: Lease,
+        attempt: AttemptId,
+        end: AttemptEnd,
+        to: JobState,
+        how: Advance,
+    },
+    Wake {
+        job: JobId,
+        from: JobState,
+        to: JobState,
+    },
+    Cancel {
+        job: JobId,
+    },
+    Retry {
+        job: JobId,
+        extra: i64,
+    },
+    Reconcile {
+        restarted: Option<NodeId>,
+    },
+}
+
+/// What the queue answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The job, and whether this request made it.
+    Enqueued(JobId, bool),
+    Claimed(Vec<Claim>),
+    /// What the node still holds.
+    Held(Vec<JobId>),
+    /// The attempt changed.
+    Changed,
+    /// The job as it is now.
+    Moved(Box<Job>),
+    /// Whether it was waiting.
+    Woken(bool),
+    /// The state that the job was in.
+    Cancelled(JobState),
+    TakenBack(Vec<LostLease>),
+    Refused(Refusal),
+}
+
+/// Why nothing was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// The fence is not current.
+    Stale,
+    /// There is no such transition.
+    Illegal,
+    /// There is no such job, or the claim has no such attempt.
+    NotFound,
+    /// The job has ended.
+    Ended(JobState),
+    /// The job has not ended.
+    Live(JobState),
+    /// The key stands for another request.
+    Conflict(JobId),
+    /// An id was used before.
+    Taken,
+}
+
+/// How the transaction of a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// To its end.
+    Commits,
+    /// Its process dies before the commit.
+    Dies,
+    /// It is undone and run once more.
+    RunTwice,
+}
+
+/// Why a transaction was not committed.
+enum Abort {
+    Refused(Refusal),
+    Died,
+    Db(DbError),
+}
+
+impl From<DbError> for Abort {
+    fn from(error: DbError) -> Self {
+        if error.is_constraint() {
+            Self::Refused(Refusal::Taken)
+        } else {
+            Self::Db(error)
+        }
+    }
+}
+
+/// What a check looks at: one instant of the store.
+pub(crate) struct Rows {
+    /// Every row of the view of all jobs with a number above the one asked for: the job's id, and
+    /// whether it is a row of an ended job.
+    pub(crate) places: Vec<(JobId, bool)>,
+    /// Each of these jobs, with its attempts.
+    pub(crate) jobs: Vec<(Job, Vec<Attempt>)>,
+    /// The events after the place asked for.
+    pub(crate) events: Vec<SealedEvent>,
+}
+
+/// A queue on a store of its own.
+pub(crate) struct Queue {
+    db: Db,
+    key: LedgerKey,
+    sealer: SealerService,
+    mutation: Option<Mutation>,
+    pub(crate) clock: ManualClock,
+    pub(crate) backend: Backend,
+    /// Gone when the queue is.
+    _store: TestStore,
+}
+
+impl Queue {
+    /// A fresh queue in `store`, with a defect if there is a `mutation`.
+    pub(crate) async fn open(
+        store: TestStore,
+        mutation: Option<Mutation>,
+    ) -> anyhow::Result<Arc<Self>> {
+        let key = LedgerKey::open_or_create(&store.folder().join("ledger.key"))?;
+        let before_commit = Some(skep_ledger::sealer(key.clone()));
+        let schema = [
+            skep_authority::SCHEMA,
+            skep_ledger::SCHEMA,
+            skep_queue::SCHEMA,
+        ];
+        let db = store.open(&schema, before_commit).await?;
+        Ok(Arc::new(Self {
+            sealer: SealerService::new(db.clone(), key.clone()),
+            db,
+            key,
+            mutation,
+            clock: store.clock.clone(),
+            backend: store.backend,
+            _store: store,
+        }))
+    }
+
+    /// Sends a request; no answer if its process dies.
+    pub(crate) async fn send(
+        &self,
+        request: &Request,
+        course: Course,
+    ) -> anyhow::Result<Option<Answer>> {
+        if course == Course::RunTwice {
+            self.run(request, true).await?;
+        }
+        let answer = self.run(request, course == Course::Dies).await?;
+        if let Some(Answer::Refused(refusal)) = &answer {
+            self.record_refusal(request, refusal).await?;
+        }
+        Ok(answer)
+    }
+
+    async fn run(&self, request: &Request, dies: bool) -> anyhow::Result<Option<Answer>> {
+        let (asked, mutation) = (request.clone(), self.mutation);
+        let outcome = self
+            .db
+            .write("simulated", async move |tx: &mut Tx<'_>| {
+                let asked = match mutation {
+                    Some(mutation) => mutation.before(tx, asked.clone()).await?,
+                    None => asked.clone(),
+                };
+                let instead = match mutation {
+                    Some(mutation) => mutation.instead(tx, &asked).await?,
+                    None => None,
+                };
+                let mut answer = match instead {
+                    Some(answer) => answer,
+                    None => perform(tx, &asked).await?,
+                };
+                if let Some(mutation) = mutation {
+                    answer = mutation.after(tx, &asked, answer).await?;
+                }
+                if dies {
+                    return Err(Abort::Died);
+                }
+                Ok(answer)
+            })
+            .await;
+        match outcome {
+            Ok(answer) => Ok(Some(answer)),
+            Err(Abort::Refused(refusal)) => Ok((!dies).then_some(Answer::Refused(refusal))),
+            Err(Abort::Died) => Ok(self.mutation.and_then(|m| m.answers_the_dead(request))),
+            Err(Abort::Db(error)) => Err(error.into()),
+        }
+    }
+
+    /// As the product does it: what is refused is recorded in a transaction of its own.
+    async fn record_refusal(&self, request: &Request, refusal: &Refusal) -> anyhow::Result<()> {
+        let reason = match refusal {
+            Refusal::Stale => RefusalReason::Stale,
+            Refusal::Illegal => RefusalReason::Illegal,
+            _ => return Ok(()),
+        };
+        let (job, to, fence) = match request {
+            Request::Advance { lease, to, .. } | Request::Finish { lease, to, .. } => {
+                (lease.job.clone(), Some(*to), Some(lease.fence))
+            }
+            Request::Start { lease, .. } | Request::End { lease, .. } => {
+                (lease.job.clone(), None, Some(lease.fence))
+            }
+            Request::Wake { job, to, .. } => (job.clone(), Some(*to), None),
+            _ => return Ok(()),
+        };
+        self.db
+            .write("refused", async move |tx: &mut Tx<'_>| {
+                skep_queue::record_refusal(tx, &job, reason, to, fence).await
+            })
+            .await?;
+        Ok(())
+    }
+
+    /// The jobs with a number above `number`, and the events after `seq`.
+    pub(crate) async fn rows(&self, number: i64, seq: i64) -> anyhow::Result<Rows> {
+        if self.backend == Backend::Postgres {
+            self.sealer.seal_pending().await?;
+        }
+        let rows = self
+            .db
+            .read("rows", async move |tx: &mut Tx<'_>| {
+                let sql = "SELECT id, ended_at_ms FROM job_all WHERE number > ?1 ORDER BY number";
+                let mut places = Vec::new();
+                let mut jobs: Vec<(Job, Vec<Attempt>)> = Vec::new();
+                for row in tx.query(sql, params![number]).await? {
+                    let id: JobId = row.parse("id")?;
+                    let ended = row.get::<Option<i64>>("ended_at_ms")?.is_some();
+                    if jobs.iter().all(|(job, _)| job.id != id)
+                        && let Some(job) = skep_queue::job(tx, &id).await?
+                    {
+                        jobs.push((job, skep_queue::attempts(tx, &id).await?));
+                    }
+                    places.push((id, ended));
+                }
+                let events =
+                    skep_ledger::tail(tx, seq, skep_ledger::limits::TAIL_EVENTS_MAX).await?;
+                Ok::<_, DbError>(Rows {
+                    places,
+                    jobs,
+                    events,
+                })
+            })
+            .await?;
+        Ok(rows)
+    }
+
+    /// Which of `leases` give authority over their jobs now.
+    pub(crate) async fn current(&self, leases: &[Lease]) -> anyhow::Result<Vec<bool>> {
+        let leases = leases.to_vec();
+        let current = self
+            .db
+            .write("demand", async move |tx: &mut Tx<'_>| {
+                let mut current = Vec::with_capacity(leases.len());
+                for lease in &leases {
+                    current.push(
+                        match skep_authority::demand(tx, &lease.job, lease.fence).await {
+                            Ok(()) => true,
+                            Err(skep_authority::AuthorityError::Stale { .. }) => false,
+                            Err(skep_authority::AuthorityError::Db(error)) => return Err(error),
+                        },
+                    );
+                }
+                Ok(current)
+            })
+            .await?;
+        Ok(current)
+    }
+
+    /// Recomputes the whole chain.
+    pub(crate) async fn verify(&self) -> anyhow::Result<VerifyReport> {
+        if self.backend == Backend::Postgres {
+            self.sealer.seal_pending().await?;
+        }
+        Ok(skep_ledger::verify(&self.db, self.key.public()).await?)
+    }
+}
+
+async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
+    Ok(match request {
+        Request::Enqueue(new) => {
+            let enqueued = skep_queue::enqueue(tx, new).await?;
+            Answer::Enqueued(enqueued.id, enqueued.created)
+        }
+        Request::Claim(claim) => Answer::Claimed(skep_queue::claim(tx, claim).await?),
+        Request::Heartbeat { node, jobs } => {
+            Answer::Held(skep_queue::heartbeat(tx, node, jobs, LEASE_MS).await?)
+        }
+        Request::Start { lease, attempt } => {
+            let start = AttemptStart {
+                harness: "skep".to_owned(),
+                model_requested: Some("stub-large".to_owned()),
+                session_id: None,
+            };
+            skep_queue::attempt_started(tx, lease, attempt, &start).await?;
+            Answer::Changed
+        }
+        Request::End {
+            lease,
+            attempt,
+            end,
+        } => {
+            skep_queue::attempt_ended(tx, lease, attempt, end).await?;
+            Answer::Changed
+        }
+        Request::Advance { lease, to, how } => {
+            Answer::Moved(Box::new(skep_queue::advance(tx, lease, *to, *how).await?))
+        }
+        Request::Finish {
+            lease,
+            attempt,
+            end,
+            to,
+            how,
+        } => {
+            skep_queue::attempt_ended(tx, lease, attempt, end).await?;
+            Answer::Moved(Box::new(skep_queue::advance(tx, lease, *to, *how).await?))
+        }
+        Request::Wake { job, from, to } => {
+            Answer::Woken(skep_queue::wake_job(tx, job, *from, *to).await?)
+        }
+        Request::Cancel { job } => Answer::Cancelled(skep_queue::cancel(tx, job).await?.from),
+        Request::Retry { job, extra } => {
+            Answer::Moved(Box::new(skep_queue::retry(tx, job, *extra).await?))
+        }
+        Request::Reconcile { restarted } => {
+            skep_queue::bound_leases(tx, LEASE_MS).await?;
+            Answer::TakenBack(skep_queue::reconcile(tx, restarted.as_ref()).await?.lost)
+        }
+    })
+}
+
+/// The refusals of each operation; everything else is a fault of the store.
+macro_rules! refusals {
+    ($($error:ident { $($pattern:pat => $refusal:expr),+ $(,)? })+) => { $(
+        impl From<$error> for Abort {
+            fn from(error: $error) -> Self {
+                use $error as E;
+                match error {
+                    $($pattern => Self::Refused($refusal),)+
+                    E::Db(error) => error.into(),
+                    other => Self::Db(DbError::Unavailable(Box::new(other))),
+                }
+            }
+        }
+    )+ };
+}
+
+refusals! {
+    EnqueueError { E::Conflict { existing } => Refusal::Conflict(existing) }
+    AdvanceError {
+        E::Stale { .. } => Refusal::Stale,
+        E::Illegal(_) => Refusal::Illegal,
+        E::NotFound => Refusal::NotFound,
+    }
+    AttemptError {
+        E::Stale { .. } => Refusal::Stale,
+        E::Illegal { .. } => Refusal::Illegal,
+        E::NotFound => Refusal::NotFound,
+    }
+    WakeError { E::Illegal(_) => Refusal::Illegal }
+    CancelError {
+        E::Ended { state } => Refusal::Ended(state),
+        E::NotFound => Refusal::NotFound,
+    }
+    RetryError {
+        E::Live { state } => Refusal::Live(state),
+        E::Illegal(_) => Refusal::Illegal,
+        E::NotFound => Refusal::NotFound,
+    }
+}

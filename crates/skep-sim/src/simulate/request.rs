@@ -1,0 +1,159 @@
+//! From what an actor asks, by the names of earlier steps, to a request that is complete.
+
+use super::dice::mixed;
+use super::queue::{LEASE_MS, Request};
+use super::step::{Ask, StepId};
+use super::world::{Issued, NODES, World};
+use skep_queue::{AttemptEnd, ClaimRequest, Flow, NewJob};
+use skep_stdx::SeededEntropy;
+use skep_types::{AttemptState, FailureClass, JobId, JobKind, Purpose, Tier};
+use std::sync::Arc;
+
+impl World {
+    /// The request that `ask` makes, and the node that sends it; `None` if it names what is not
+    /// there, or its node does nothing now.
+    pub(super) fn request(&self, id: StepId, ask: Ask) -> Option<(Request, Option<usize>)> {
+        let active = |node: usize| {
+            let found = &self.nodes[node];
+            (found.alive && !found.paused).then_some(found)
+        };
+        Some(match ask {
+            Ask::Enqueue { .. } => (Request::Enqueue(self.new_job(id, ask)?), None),
+            Ask::Claim { node, slots } => {
+                let asking = active(node)?;
+                let request = ClaimRequest {
+                    node: asking.id.clone(),
+                    slots: i64::try_from(slots).ok()?,
+                    lease_ms: LEASE_MS,
+                    policy: Arc::default(),
+                    memory: Arc::clone(&asking.memory),
+                };
+                (Request::Claim(request), Some(node))
+            }
+            Ask::Heartbeat { node } => {
+                let asking = active(node)?;
+                let request = Request::Heartbeat {
+                    node: asking.id.clone(),
+                    jobs: asking.beliefs.iter().map(|b| b.job.clone()).collect(),
+                };
+                (request, Some(node))
+            }
+            Ask::Reconcile { node } => {
+                active(node)?;
+                (Request::Reconcile { restarted: None }, Some(node))
+            }
+            Ask::Start { lease }
+            | Ask::End { lease, .. }
+            | Ask::Advance { lease, .. }
+            | Ask::Finish { lease, .. } => {
+                let issued = self.issued.get(&lease)?;
+                let sender = Some(issued.node).filter(|node| *node < NODES);
+                (under(issued, ask)?, sender)
+            }
+            Ask::Wake { job, from, to } => {
+                let job = self.known(job)?;
+                (Request::Wake { job, from, to }, None)
+            }
+            Ask::Cancel { job } => {
+                let job = self.known(job)?;
+                (Request::Cancel { job }, None)
+            }
+            Ask::Retry { job, extra } => {
+                let job = self.known(job)?;
+                (Request::Retry { job, extra }, None)
+            }
+        })
+    }
+
+    /// A job that a client was told of.
+    fn known(&self, step: StepId) -> Option<JobId> {
+        let job = self.jobs.get(&step)?;
+        self.acknowledged.contains(job).then(|| job.clone())
+    }
+
+    fn new_job(&self, id: StepId, ask: Ask) -> Option<NewJob> {
+        let Ask::Enqueue {
+            key,
+            priority,
+            delay_ms,
+            attempts_max,
+        } = ask
+        else {
+            return None;
+        };
+        Some(NewJob {
+            id: JobId::new(&self.queue.clock, &self.entropy(id)),
+            kind: JobKind::Agent,
+            purpose: Purpose::Requested,
+            owner: "ada".to_owned(),
+            project: "hive".to_owned(),
+            tier: Tier::Sensitive,
+            priority,
+            run_at_ms: (delay_ms > 0).then(|| self.now() + delay_ms),
+            attempts_max,
+            parent: None,
+            // Histories share a store, so the key of each is its own.
+            idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
+            idempotency_digest: priority.to_le_bytes().to_vec(),
+            flow: Flow::default(),
+        })
+    }
+
+    /// Ids that depend on seed and step alone, so that dropping a step changes no other.
+    fn entropy(&self, id: StepId) -> SeededEntropy {
+        SeededEntropy::new(mixed(self.seed ^ (u64::from(id) << 32)))
+    }
+}
+
+/// The request that shows the lease of a claim.
+fn under(issued: &Issued, ask: Ask) -> Option<Request> {
+    let (lease, attempt) = (issued.lease.clone(), issued.attempt.clone());
+    Some(match ask {
+        Ask::Start { .. } => Request::Start { lease, attempt },
+        Ask::End {
+            state,
+            failure,
+            counts,
+            ..
+        } => Request::End {
+            lease,
+            attempt,
+            end: attempt_end(state, failure, counts),
+        },
+        Ask::Advance { to, how, .. } => Request::Advance { lease, to, how },
+        Ask::Finish {
+            state,
+            failure,
+            to,
+            how,
+            ..
+        } => Request::Finish {
+            lease,
+            attempt,
+            end: attempt_end(state, failure, true),
+            to,
+            how,
+        },
+        Ask::Enqueue { .. }
+        | Ask::Claim { .. }
+        | Ask::Heartbeat { .. }
+        | Ask::Wake { .. }
+        | Ask::Cancel { .. }
+        | Ask::Retry { .. }
+        | Ask::Reconcile { .. } => return None,
+    })
+}
+
+const fn attempt_end(
+    state: AttemptState,
+    failure_class: Option<FailureClass>,
+    counts_as_attempt: bool,
+) -> AttemptEnd {
+    AttemptEnd {
+        state,
+        failure_class,
+        model_actual: None,
+        session_id: None,
+        counts_as_attempt,
+    }
+}

@@ -1,0 +1,435 @@
+//! The actors of one history: nodes with what they believe, clients, requests under way; and, beside
+//! them, what a bystander who sees every answer knows.
+//!
+//! A node acts on its beliefs only. What it believes may be wrong: it was cut off, it slept, its
+//! answer was lost. That is the point.
+
+use super::dice::mixed;
+use super::model::Model;
+use super::queue::{Answer, Course, Queue, Refusal, Request};
+use super::rule::{Rule, Violation, holds};
+use super::step::{Ask, Fate, LeaseName, Step, StepId};
+use super::story::Telling;
+use anyhow::Result;
+use skep_queue::{ClaimMemory, ClaimRequest, Lease};
+use skep_stdx::{Clock as _, SeededEntropy};
+use skep_types::{AttemptId, AttemptState, JobId, JobState, NodeId};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+/// How many nodes there are.
+pub(crate) const NODES: usize = 3;
+/// When every history begins, in milliseconds since 1970: 2026-01-01.
+const BEGIN_MS: i64 = 1_767_225_600_000;
+
+/// A claim as its node sees it.
+#[derive(Debug, Clone)]
+pub(crate) struct Belief {
+    pub(crate) name: LeaseName,
+    pub(crate) job: JobId,
+    pub(crate) state: JobState,
+    /// Where the attempt stands, if the claim started one.
+    pub(crate) attempt: Option<AttemptState>,
+}
+
+/// One node.
+#[derive(Debug, Clone)]
+pub(crate) struct Node {
+    pub(crate) id: NodeId,
+    pub(crate) alive: bool,
+    pub(crate) paused: bool,
+    pub(crate) beliefs: Vec<Belief>,
+    /// What its claims remember; a new run begins with a fresh one.
+    pub(super) memory: Arc<ClaimMemory>,
+    /// Grows with every start, so that an answer to a dead run is not heard by the next.
+    run: u32,
+}
+
+/// A claim that the queue gave out, whether or not its node ever heard of it.
+#[derive(Debug, Clone)]
+pub(crate) struct Issued {
+    pub(crate) lease: Lease,
+    pub(crate) attempt: AttemptId,
+    pub(crate) node: usize,
+}
+
+/// One request that was sent.
+#[derive(Debug, Clone)]
+struct Sent {
+    request: Request,
+    /// The node that sent it, and in which of its runs.
+    sender: Option<(usize, u32)>,
+    arrived: bool,
+}
+
+/// Everything about one history.
+pub(crate) struct World {
+    pub(crate) queue: Arc<Queue>,
+    pub(super) seed: u64,
+    pub(crate) nodes: Vec<Node>,
+    /// The jobs that were asked for, by the step that did.
+    pub(crate) jobs: BTreeMap<StepId, JobId>,
+    pub(crate) issued: BTreeMap<LeaseName, Issued>,
+    /// Requests that wait for their `Deliver`.
+    pub(crate) under_way: Vec<StepId>,
+    sent: BTreeMap<StepId, Sent>,
+    /// The last state that anybody was told of each job.
+    pub(crate) seen: BTreeMap<JobId, JobState>,
+    /// Who holds each job, by what the answers said.
+    pub(crate) holders: BTreeMap<JobId, LeaseName>,
+    pub(crate) acknowledged: BTreeSet<JobId>,
+    completed: BTreeSet<JobId>,
+    keys: BTreeMap<String, JobId>,
+    newest: BTreeMap<JobId, i64>,
+    pub(crate) model: Option<Model>,
+    pub(crate) tellings: BTreeMap<String, Telling>,
+    /// The number of the last job, and the ledger's last entry, before this history.
+    pub(crate) begin: (i64, i64),
+    /// The last entry that was read.
+    pub(crate) read_to: i64,
+    /// The last thing that was answered, in words.
+    pub(crate) last_answer: String,
+    /// How many requests reached the store.
+    pub(crate) steps_done: u64,
+}
+
+impl World {
+    /// The beginning of a history on a queue where every earlier job has ended.
+    pub(crate) fn new(queue: Arc<Queue>, seed: u64, with_model: bool, begin: (i64, i64)) -> Self {
+        queue.clock.set_ms(BEGIN_MS);
+        let entropy = SeededEntropy::new(mixed(seed ^ 0x6e6f_6465));
+        let node = || Node {
+            id: NodeId::new(&queue.clock, &entropy),
+            alive: true,
+            paused: false,
+            beliefs: Vec::new(),
+            memory: Arc::default(),
+            run: 0,
+        };
+        Self {
+            nodes: (0..NODES).map(|_| node()).collect(),
+            queue,
+            seed,
+            jobs: BTreeMap::new(),
+            issued: BTreeMap::new(),
+            under_way: Vec::new(),
+            sent: BTreeMap::new(),
+            seen: BTreeMap::new(),
+            holders: BTreeMap::new(),
+            acknowledged: BTreeSet::new(),
+            completed: BTreeSet::new(),
+            keys: BTreeMap::new(),
+            newest: BTreeMap::new(),
+            model: with_model.then(Model::default),
+            tellings: BTreeMap::new(),
+            begin,
+            read_to: begin.1,
+            last_answer: String::new(),
+            steps_done: 0,
+        }
+    }
+
+    /// The store's time.
+    pub(crate) fn now(&self) -> i64 {
+        self.queue.clock.now_ms()
+    }
+
+    /// Where the next history begins.
+    pub(crate) fn end(&self) -> (i64, i64) {
+        let numbers = self.tellings.values().map(Telling::number);
+        (numbers.fold(self.begin.0, i64::max), self.read_to)
+    }
+
+    /// The requests that have arrived once and can do so again.
+    pub(crate) fn arrived(&self) -> Vec<StepId> {
+        let arrived = self.sent.iter().filter(|(_, sent)| sent.arrived);
+        arrived.map(|(id, _)| *id).collect()
+    }
+
+    /// Does one step; `false` if it names what is not there.
+    pub(crate) async fn act(&mut self, id: StepId, step: Step) -> Result<bool> {
+        self.last_answer.clear();
+        match step {
+            Step::Send { ask, fate } => self.send(id, ask, fate).await,
+            Step::Deliver { of } => self.deliver(of).await,
+            Step::Crash { node } => {
+                let node = &mut self.nodes[node];
+                let was = std::mem::take(&mut node.alive);
+                node.beliefs.clear();
+                node.paused = false;
+                Ok(was)
+            }
+            Step::Pause { node } => {
+                let node = &mut self.nodes[node];
+                let can = node.alive && !node.paused;
+                node.paused |= can;
+                Ok(can)
+            }
+            Step::Resume { node } => self.resume(node).await,
+            Step::Tick { ms } => {
+                self.queue.clock.advance_ms(ms);
+                Ok(true)
+            }
+        }
+    }
+
+    /// A paused node goes on. A dead one starts, and before anything else takes back what its
+    /// earlier run held.
+    async fn resume(&mut self, place: usize) -> Result<bool> {
+        let node = &mut self.nodes[place];
+        if node.alive {
+            return Ok(std::mem::take(&mut node.paused));
+        }
+        node.alive = true;
+        node.memory = Arc::default();
+        node.run += 1;
+        let restarted = Some(node.id.clone());
+        self.perform(0, &Request::Reconcile { restarted }, Course::Commits, None)
+            .await?;
+        Ok(true)
+    }
+
+    async fn send(&mut self, id: StepId, ask: Ask, fate: Fate) -> Result<bool> {
+        let Some((request, sender)) = self.request(id, ask) else {
+            return Ok(false);
+        };
+        if let Request::Enqueue(new) = &request {
+            self.jobs.insert(id, new.id.clone());
+        }
+        let run = sender.map(|node| (node, self.nodes[node].run));
+        let sent = Sent {
+            request: request.clone(),
+            sender: run,
+            arrived: !matches!(fate, Fate::Lost | Fate::Delayed),
+        };
+        self.sent.insert(id, sent);
+        let (course, hears) = match fate {
+            Fate::Lost => return Ok(true),
+            Fate::Delayed => {
+                self.under_way.push(id);
+                return Ok(true);
+            }
+            Fate::Answered => (Course::Commits, true),
+            Fate::DiesBefore => (Course::Dies, false),
+            Fate::DiesAfter => (Course::Commits, false),
+            Fate::RunTwice => (Course::RunTwice, true),
+        };
+        let hearer = run.filter(|_| hears);
+        self.perform(id, &request, course, hearer).await?;
+        Ok(true)
+    }
+
+    async fn deliver(&mut self, of: StepId) -> Result<bool> {
+        self.under_way.retain(|waiting| *waiting != of);
+        let Some(sent) = self.sent.get_mut(&of) else {
+            return Ok(false);
+        };
+        let first = !std::mem::replace(&mut sent.arrived, true);
+        let (request, hearer) = (sent.request.clone(), sent.sender.filter(|_| first));
+        self.perform(of, &request, Course::Commits, hearer).await?;
+        Ok(true)
+    }
+
+    /// A request reaches the store; its answer reaches `hearer`, if it is still that run.
+    async fn perform(
+        &mut self,
+        id: StepId,
+        request: &Request,
+        course: Course,
+        hearer: Option<(usize, u32)>,
+    ) -> Result<()> {
+        self.steps_done += 1;
+        let Some(answer) = self.queue.send(request, course).await? else {
+            return Ok(());
+        };
+        self.last_answer = format!("{answer:?}");
+        // An answer to a request that died is nothing that the model could know of.
+        if course != Course::Dies
+            && let Some(model) = &mut self.model
+        {
+            let now = self.queue.clock.now_ms();
+            model.take(now, request, &answer).map_err(|expected| {
+                let detail = format!("{request:?} was answered {answer:?}: {expected}");
+                Violation::of(Rule::AsTheModel, detail)
+            })?;
+        }
+        let claimed = self.note(id, request, &answer)?;
+        if let Some((place, run)) = hearer
+            && self.nodes[place].alive
+            && self.nodes[place].run == run
+        {
+            self.hear(place, request, &answer, claimed);
+        }
+        Ok(())
+    }
+
+    /// What the bystander learns, and the rules that an answer alone can break.
+    fn note(
+        &mut self,
+        id: StepId,
+        request: &Request,
+        answer: &Answer,
+    ) -> Result<Vec<LeaseName>, Violation> {
+        let mut claimed = Vec::new();
+        if !matches!(answer, Answer::Refused(_))
+            && let Some(lease) = lease_of(request)
+        {
+            let holder = self.holders.get(&lease.job);
+            let held = holder.and_then(|name| self.issued.get(name));
+            holds(
+                held.is_some_and(|held| held.lease == *lease),
+                Rule::OldFenceRefused,
+                || format!("{request:?} was accepted; the holder is {held:?}"),
+            )?;
+        }
+        match (request, answer) {
+            (Request::Enqueue(new), Answer::Enqueued(job, _)) => {
+                self.acknowledged.insert(job.clone());
+                self.seen.entry(job.clone()).or_insert(JobState::Queued);
+                if let Some(key) = &new.idempotency_key {
+                    let kept = self.keys.entry(key.clone()).or_insert_with(|| job.clone());
+                    holds(kept == job, Rule::OneJobPerKey, || {
+                        format!("{key} is {kept} and {job}")
+                    })?;
+                }
+            }
+            (Request::Claim(asked), Answer::Claimed(claims)) => {
+                for claim in claims {
+                    claimed.push(self.note_claim(id, asked, claim)?);
+                }
+            }
+            (_, Answer::Moved(job)) => {
+                self.seen.insert(job.id.clone(), job.state);
+                if job.held.is_none() {
+                    self.holders.remove(&job.id);
+                }
+                if job.state == JobState::Done {
+                    let first = self.completed.insert(job.id.clone());
+                    holds(first, Rule::CompletedOnce, || {
+                        format!("{} was done before: {request:?}", job.id)
+                    })?;
+                }
+            }
+            (Request::Wake { job, to, .. }, Answer::Woken(true)) => {
+                self.seen.insert(job.clone(), *to);
+            }
+            (Request::Cancel { job }, Answer::Cancelled(_)) => {
+                self.seen.insert(job.clone(), JobState::Cancelled);
+                self.holders.remove(job);
+            }
+            (_, Answer::TakenBack(lost)) => {
+                for lost in lost {
+                    self.seen.insert(lost.job.clone(), lost.to);
+                    self.holders.remove(&lost.job);
+                }
+            }
+            _ => {}
+        }
+        Ok(claimed)
+    }
+
+    fn note_claim(
+        &mut self,
+        id: StepId,
+        asked: &ClaimRequest,
+        claim: &skep_queue::Claim,
+    ) -> Result<LeaseName, Violation> {
+        let job = &claim.job.id;
+        holds(!self.holders.contains_key(job), Rule::OneHolder, || {
+            format!("{job} was given to {} while it was held", asked.node)
+        })?;
+        let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
+        holds(claim.fence.0 > newest, Rule::FenceGrows, || {
+            format!("{job} had {newest} and was given {}", claim.fence)
+        })?;
+        let place = self.issued.range(leases_of(id)).count();
+        let name = LeaseName { claim: id, place };
+        let node = self.nodes.iter().position(|node| node.id == asked.node);
+        let issued = Issued {
+            lease: claim.lease(),
+            // A claim without an attempt is given the id that one would have.
+            attempt: AttemptId::of(job, claim.fence),
+            node: node.unwrap_or(usize::MAX),
+        };
+        self.issued.insert(name, issued);
+        self.holders.insert(job.clone(), name);
+        self.seen.insert(job.clone(), claim.job.state);
+        Ok(name)
+    }
+
+    /// What a node makes of an answer.
+    fn hear(&mut self, place: usize, request: &Request, answer: &Answer, claimed: Vec<LeaseName>) {
+        let issued = &self.issued;
+        let beliefs = &mut self.nodes[place].beliefs;
+        match answer {
+            Answer::Claimed(claims) => {
+                beliefs.extend(claims.iter().zip(claimed).map(|(claim, name)| Belief {
+                    name,
+                    job: claim.job.id.clone(),
+                    state: claim.job.state,
+                    attempt: claim.attempt.as_ref().map(|_| AttemptState::Leased),
+                }));
+            }
+            Answer::Held(held) => {
+                let Request::Heartbeat { jobs, .. } = request else {
+                    return;
+                };
+                beliefs.retain(|b| held.contains(&b.job) || !jobs.contains(&b.job));
+            }
+            // Whoever is refused stops the work and lets its lease lapse.
+            Answer::Refused(Refusal::Stale | Refusal::Illegal | Refusal::NotFound) => {
+                let lease = lease_of(request);
+                beliefs.retain(|b| issued.get(&b.name).map(|i| &i.lease) != lease);
+            }
+            Answer::Changed | Answer::Moved(_) => {
+                let Some(lease) = lease_of(request) else {
+                    return;
+                };
+                let mine = |b: &&mut Belief| issued.get(&b.name).map(|i| &i.lease) == Some(lease);
+                let Some(belief) = beliefs.iter_mut().find(mine) else {
+                    return;
+                };
+                match request {
+                    Request::Start { .. } => belief.attempt = Some(AttemptState::Running),
+                    Request::End { end, .. } | Request::Finish { end, .. } => {
+                        belief.attempt = Some(end.state);
+                    }
+                    _ => {}
+                }
+                if let Answer::Moved(job) = answer {
+                    belief.state = job.state;
+                    if job.held.is_none() {
+                        let name = belief.name;
+                        beliefs.retain(|b| b.name != name);
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+}
+
+/// The names of what one claim was given.
+fn leases_of(claim: StepId) -> std::ops::RangeInclusive<LeaseName> {
+    LeaseName { claim, place: 0 }..=LeaseName {
+        claim,
+        place: usize::MAX,
+    }
+}
+
+/// The lease that a request shows.
+const fn lease_of(request: &Request) -> Option<&Lease> {
+    match request {
+        Request::Start { lease, .. }
+        | Request::End { lease, .. }
+        | Request::Advance { lease, .. }
+        | Request::Finish { lease, .. } => Some(lease),
+        Request::Enqueue(_)
+        | Request::Claim(_)
+        | Request::Heartbeat { .. }
+        | Request::Wake { .. }
+        | Request::Cancel { .. }
+        | Request::Retry { .. }
+        | Request::Reconcile { .. } => None,
+    }
+}
