@@ -13,6 +13,21 @@ pub(crate) struct Options {
     pub(crate) quick: bool,
     /// One JSON document on stdout instead of a table.
     pub(crate) json: bool,
+    /// What only `bench engine` understands.
+    pub(crate) engine: EngineOptions,
+}
+
+/// The flags of `bench engine`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct EngineOptions {
+    /// The one part to measure.
+    pub(crate) only: Option<String>,
+    /// How long the sustained run lasts.
+    pub(crate) minutes: Option<u32>,
+    /// Whether growth goes to its last size, which takes hours.
+    pub(crate) full: bool,
+    /// Whether the bytes that are measured become the accepted ones.
+    pub(crate) accept: bool,
 }
 
 /// A command line that makes no sense; nothing was done.
@@ -24,12 +39,24 @@ pub(crate) struct Usage {
 
 impl Options {
     /// Reads the arguments after the program's name.
-    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
         let (mut words, mut quick, mut json) = (Vec::new(), false, false);
-        for argument in arguments {
+        let mut engine = EngineOptions::default();
+        while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let next = arguments.next();
+                next.ok_or_else(|| Usage::valueless(&argument))
+            };
             match argument.as_str() {
                 "--quick" => quick = true,
                 "--json" => json = true,
+                "--full" => engine.full = true,
+                "--accept" => engine.accept = true,
+                "--only" => engine.only = Some(value()?),
+                "--minutes" => {
+                    let minutes = value()?.parse();
+                    engine.minutes = Some(minutes.map_err(|_| Usage::valueless(&argument))?);
+                }
                 "--help" | "-h" => words.insert(0, "help".to_owned()),
                 flag if flag.starts_with('-') => {
                     return Err(Usage::unknown(
@@ -51,6 +78,7 @@ impl Options {
             words,
             quick,
             json,
+            engine,
         })
     }
 }
@@ -73,6 +101,14 @@ impl Usage {
         Self {
             message: format!("no {noun} is named"),
             ..Self::unknown(noun, "", known)
+        }
+    }
+
+    /// A flag without the value that it wants.
+    fn valueless(flag: &str) -> Self {
+        Self {
+            message: format!("`{flag}` wants a value"),
+            hint: "see `cargo xtask help`".to_owned(),
         }
     }
 
@@ -114,6 +150,21 @@ mod tests {
         assert!(options.quick && options.json);
         assert_eq!(parse("").unwrap().command, "help");
         assert_eq!(parse("test --help").unwrap().command, "help");
+    }
+
+    #[test]
+    fn flags_of_the_engine_take_values() {
+        let engine = parse("bench engine --only pickup --minutes 2 --accept")
+            .unwrap()
+            .engine;
+        assert_eq!(engine.only.as_deref(), Some("pickup"));
+        assert_eq!(
+            (engine.minutes, engine.accept, engine.full),
+            (Some(2), true, false)
+        );
+        for line in ["bench engine --only", "bench engine --minutes soon"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]
