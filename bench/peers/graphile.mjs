@@ -14,7 +14,13 @@ const worker = {
   maxPoolSize: CONCURRENT_JOBS + 1,
   ...(batching && { localQueue: { size: 500 }, completeJobBatchDelay: 0, failJobBatchDelay: 0 }),
 };
-const pool = (max) => new pg.Pool({ connectionString: input.server, max });
+const pool = (max) => {
+  const made = new pg.Pool({ connectionString: input.server, max });
+  // Connections break when the database is removed after the measurement.
+  made.on("error", (error) => console.error(error.message));
+  made.on("connect", (client) => client.on("error", (error) => console.error(error.message)));
+  return made;
+};
 
 run({
   versions: { "graphile-worker": version("graphile-worker"), node: process.version },

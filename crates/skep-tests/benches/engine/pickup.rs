@@ -65,7 +65,7 @@ pub(crate) async fn run(input: &Input) -> anyhow::Result<Value> {
         "engine",
         claim_and_run(
             stand.db.clone(),
-            input.slots,
+            input.clone(),
             Arc::clone(&times),
             Arc::clone(&stop),
         ),
@@ -135,17 +135,17 @@ async fn arrival(caller: Caller, job: NewJob, times: Arc<Times>) -> anyhow::Resu
 
 async fn claim_and_run(
     db: Db,
-    slots: i64,
+    input: Input,
     times: Arc<Times>,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let caller = Caller::new(&db, false);
+    let caller = Caller::new(&db, input.bare);
     let running = Arc::new(AtomicI64::new(0));
     let (free, mut freed) = watch::channel(());
     let mut queue = db.listen(skep_queue::TOPIC);
     let mut steps = JoinSet::new();
     while !stop.load(Ordering::Relaxed) {
-        let open = slots - running.load(Ordering::Relaxed);
+        let open = input.slots - running.load(Ordering::Relaxed);
         let claims = if open > 0 {
             caller.claim(open).await?
         } else {

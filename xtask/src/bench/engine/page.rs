@@ -115,7 +115,7 @@ fn group_part(group: &Group) -> String {
     }
     for figure in &group.theirs {
         let ratio = group.ratio(figure);
-        let ratio = ratio.map_or(String::new(), |ratio| format!("{} x", number(ratio)));
+        let ratio = ratio.map_or(String::new(), times);
         text.push_str(&figure_row(group, figure, &ratio));
     }
     let notes = group.ours.iter().chain(&group.theirs);
@@ -126,6 +126,15 @@ fn group_part(group: &Group) -> String {
         text.push_str(&format!("\n{remark}\n"));
     }
     text
+}
+
+/// A ratio, with digits where it is small.
+fn times(ratio: f64) -> String {
+    if ratio < 0.1 {
+        format!("{ratio:.4} x")
+    } else {
+        format!("{} x", number(ratio))
+    }
 }
 
 fn figure_row(group: &Group, figure: &Figure, ratio: &str) -> String {

@@ -1,8 +1,9 @@
 //! Everything that one run needs, and the one way in which anything is measured: repetition by
 //! repetition, every contender once in each.
 
-use super::figure::{Runs, median};
+use super::figure::Runs;
 use super::install::Installed;
+use super::ours::Programs;
 use super::peer::Peer;
 use super::plan::Plan;
 use super::probe;
@@ -30,7 +31,7 @@ const LOG_LINES: usize = 5;
 pub(super) struct Stand {
     pub(super) plan: Plan,
     pub(super) postgres: Postgres,
-    pub(super) product: PathBuf,
+    pub(super) programs: Programs,
     pub(super) gate: gate::Gate,
     /// What the contenders said of their versions.
     pub(super) versions: BTreeMap<String, String>,
@@ -38,8 +39,6 @@ pub(super) struct Stand {
     pub(super) busy: Vec<f64>,
     /// Milliseconds of durable commits by what was committed to.
     pub(super) commits: BTreeMap<&'static str, Vec<f64>>,
-    /// Lengths of whole parts, in seconds.
-    benchmark: PathBuf,
     peers: Installed,
     always: Redis,
     every_second: Redis,
@@ -88,8 +87,7 @@ impl Stand {
     pub(super) fn build(workspace: &Workspace, plan: Plan) -> Result<Self> {
         say("building the benchmark and the product");
         let mut stand = Self {
-            benchmark: ours::build_benchmark(workspace)?,
-            product: ours::build_product(workspace)?,
+            programs: ours::build(workspace)?,
             peers: Installed::find_or_install(&workspace.root)?,
             gate: gate::Gate::read(&workspace.root)?,
             postgres: Postgres::start()?,
@@ -142,12 +140,6 @@ impl Stand {
         self.commits.entry(what).or_default().extend(times);
     }
 
-    /// The median durable commit of this run so far, in milliseconds.
-    pub(super) fn commit_ms(&self, what: &str) -> f64 {
-        let times = self.commits.get(what).map_or(&[][..], Vec::as_slice);
-        median(times).unwrap_or(f64::NAN)
-    }
-
     /// Measures every contender `repetitions` times, in turns. One that fails is left out of that
     /// repetition, and the page says why.
     pub(super) fn measure(
@@ -192,7 +184,7 @@ impl Stand {
 
     /// Runs a part of our benchmark.
     pub(super) fn ours(&mut self, words: &str, seconds: Option<u64>) -> Result<Value> {
-        let command = ours::command(&self.benchmark, &self.postgres.url(), words);
+        let command = ours::command(&self.programs.benchmark, &self.postgres.url(), words);
         let document = self.json_of(command, seconds)?;
         let engine = document.get("engine").and_then(Value::as_str);
         let what = if engine == Some("postgres") {
@@ -271,8 +263,8 @@ impl Stand {
 }
 
 /// What a commit of ours is called.
-pub(super) const SQLITE_COMMIT: &str = "SQLite, one row through skep-db";
-pub(super) const POSTGRES_COMMIT: &str = "PostgreSQL, one row through skep-db";
+const SQLITE_COMMIT: &str = "SQLite, one row through skep-db";
+const POSTGRES_COMMIT: &str = "PostgreSQL, one row through skep-db";
 
 /// The commit that a document tells of.
 fn commit_of(document: &Value) -> Vec<f64> {

@@ -230,22 +230,3 @@ pub(super) fn file_system(folder: &Path) -> String {
     process::output(stat.args(["-f", "-c", "%T"]).arg(folder))
         .map_or("unknown".to_owned(), |text| text.trim().to_owned())
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn redis_answers_as_it_was_asked_to_and_leaves_nothing() {
-        if machine::program("redis-server").is_none() {
-            // The benchmark installs it; the tests of xtask do without.
-            return;
-        }
-        let redis = Redis::start(Fsync::Always).unwrap();
-        assert_eq!(redis.commits_ms(3).unwrap().len(), 3);
-        let folder = redis.folder.clone();
-        assert_eq!(redis.command("CONFIG GET appendfsync").unwrap(), "*2");
-        drop(redis);
-        assert!(!folder.exists());
-    }
-}
