@@ -1,7 +1,7 @@
 //! One claim beside many waiting jobs, of several projects and priorities.
 
 use crate::input::Input;
-use crate::lifecycle::{Caller, mixed_job};
+use crate::lifecycle::mixed_job;
 use crate::spread::{Spread, float};
 use crate::stand::Stand;
 use serde_json::{Value, json};
@@ -24,7 +24,7 @@ pub(crate) async fn run(input: &Input) -> anyhow::Result<Value> {
     fill(&stand, i64::try_from(input.jobs)?).await?;
     let fill_s = watch.elapsed().as_secs_f64();
     // Bare: what is timed is the queue's claim.
-    let caller = Caller::new(&stand.db, true);
+    let caller = stand.caller(true);
     let (mut one, mut many) = (Spread::default(), Spread::default());
     for _ in 0..input.claims {
         for (slots, times) in [(1, &mut one), (CLAIM_MANY, &mut many)] {
@@ -47,7 +47,7 @@ async fn fill(stand: &Stand, jobs: i64) -> anyhow::Result<()> {
     let next = Arc::new(AtomicI64::new(0));
     let fillers: Vec<_> = (0..FILLERS)
         .map(|_| {
-            let (caller, next) = (Caller::new(&stand.db, true), Arc::clone(&next));
+            let (caller, next) = (stand.caller(true), Arc::clone(&next));
             skep_stdx::spawn("filler", async move {
                 loop {
                     let first = next.fetch_add(FILL_JOBS, Ordering::Relaxed);

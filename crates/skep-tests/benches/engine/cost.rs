@@ -1,7 +1,6 @@
 //! What a finished job has cost: time, bytes on disk, and bytes written to make it durable.
 
 use crate::input::Input;
-use crate::lifecycle::Caller;
 use crate::spread::float;
 use crate::stand::Stand;
 use crate::throughput::Callers;
@@ -70,7 +69,7 @@ async fn reach(
 /// The part `bytes`: one caller and a fixed number of jobs, so that two runs write the same.
 pub(crate) async fn bytes(input: &Input) -> anyhow::Result<Value> {
     let stand = Stand::open(input.backend).await?;
-    let caller = Caller::new(&stand.db, input.bare);
+    let caller = stand.caller(input.bare);
     // The first round makes what is made once: pages, prepared statements, catalog entries.
     caller.lifecycle(input.claim).await?;
     let (written, disk) = (stand.written_bytes().await?, stand.disk_bytes().await?);

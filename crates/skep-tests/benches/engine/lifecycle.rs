@@ -3,10 +3,11 @@
 //! What the queue offers for many jobs at once is used here and nowhere else in the benchmark.
 
 use skep_db::{Db, DbError, Tx, Value, params};
-use skep_queue::{Advance, AttemptEnd, Claim, ClaimRequest, NewJob};
+use skep_queue::{AttemptEnd, Claim, ClaimMemory, ClaimRequest, Finish, Flow, NewJob};
 use skep_stdx::{OsEntropy, SystemClock};
-use skep_types::{AttemptId, AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
+use skep_types::{AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
 use std::fmt::Write as _;
+use std::sync::Arc;
 
 /// What a job carries, in bytes; the same for every queue that is measured.
 const PAYLOAD_BYTES: usize = 200;
@@ -15,20 +16,23 @@ const RESULT_BYTES: usize = 100;
 /// Long enough for every measurement; renewing is the heartbeat's own cost.
 const LEASE_MS: i64 = 600_000;
 
-/// One caller: a node of its own, and what it writes beside the queue's rows.
+/// One caller: a node of its own, and what it writes beside the queue's rows. Callers of one process
+/// share what its claims remember.
 #[derive(Clone)]
 pub(crate) struct Caller {
     db: Db,
     node: NodeId,
+    memory: Arc<ClaimMemory>,
     bare: bool,
 }
 
 impl Caller {
     /// A caller at `db`; a `bare` one writes no payloads and results.
-    pub(crate) fn new(db: &Db, bare: bool) -> Self {
+    pub(crate) fn new(db: &Db, memory: &Arc<ClaimMemory>, bare: bool) -> Self {
         Self {
             db: db.clone(),
             node: NodeId::new(&SystemClock, &OsEntropy),
+            memory: Arc::clone(memory),
             bare,
         }
     }
@@ -38,9 +42,7 @@ impl Caller {
         let bare = self.bare;
         self.db
             .write("enqueue", async move |tx: &mut Tx<'_>| {
-                for job in &jobs {
-                    skep_queue::enqueue(tx, job).await?;
-                }
+                skep_queue::enqueue_all(tx, &jobs).await?;
                 if !bare {
                     let ids = jobs.iter().map(|job| job.id.as_str());
                     insert(tx, "bench_payload", ids, PAYLOAD_BYTES).await?;
@@ -53,14 +55,12 @@ impl Caller {
 
     /// Claims up to `slots` jobs, in one transaction.
     pub(crate) async fn claim(&self, slots: i64) -> anyhow::Result<Vec<Claim>> {
-        let attempt_ids = (0..slots)
-            .map(|_| AttemptId::new(&SystemClock, &OsEntropy))
-            .collect();
         let request = ClaimRequest {
             node: self.node.clone(),
             slots,
             lease_ms: LEASE_MS,
-            attempt_ids,
+            policy: Arc::default(),
+            memory: Arc::clone(&self.memory),
         };
         let claims = self.db.write("claim", async move |tx: &mut Tx<'_>| {
             skep_queue::claim(tx, &request).await
@@ -71,18 +71,18 @@ impl Caller {
     /// Finishes jobs with their attempts and results, in one transaction.
     pub(crate) async fn finish(&self, claims: Vec<Claim>) -> anyhow::Result<()> {
         let bare = self.bare;
-        self.db
-            .write("finish", async move |tx: &mut Tx<'_>| {
-                for claim in &claims {
-                    finish_one(tx, claim).await?;
-                }
-                if !bare {
-                    let ids = claims.iter().map(|claim| claim.job.id.as_str());
-                    insert(tx, "bench_result", ids, RESULT_BYTES).await?;
-                }
-                Ok::<_, DbError>(())
-            })
-            .await?;
+        let ended = self.db.write("finish", async move |tx: &mut Tx<'_>| {
+            let finishes: Vec<Finish> = claims.iter().map(done).collect();
+            let ended = skep_queue::finish_all(tx, &finishes).await?;
+            if !bare {
+                let ids = claims.iter().map(|claim| claim.job.id.as_str());
+                insert(tx, "bench_result", ids, RESULT_BYTES).await?;
+            }
+            Ok::<_, DbError>(ended)
+        });
+        for outcome in ended.await? {
+            outcome?;
+        }
         Ok(())
     }
 
@@ -99,29 +99,19 @@ impl Caller {
     }
 }
 
-async fn finish_one(tx: &mut Tx<'_>, claim: &Claim) -> Result<(), DbError> {
-    let lease = claim.lease();
-    if let Some(attempt) = &claim.attempt {
-        let end = AttemptEnd {
+fn done(claim: &Claim) -> Finish {
+    Finish {
+        lease: claim.lease(),
+        to: JobState::Done,
+        failure: None,
+        attempt: AttemptEnd {
             state: AttemptState::Succeeded,
             failure_class: None,
             model_actual: None,
             session_id: None,
             counts_as_attempt: true,
-        };
-        skep_queue::attempt_ended(tx, &lease, attempt, &end)
-            .await
-            .map_err(wrap)?;
+        },
     }
-    let how = Advance {
-        keep_lease: false,
-        failure: None,
-        run_at_ms: None,
-    };
-    skep_queue::advance(tx, &lease, JobState::Done, how)
-        .await
-        .map_err(wrap)?;
-    Ok(())
 }
 
 /// One row for each id, in one statement.
@@ -141,10 +131,6 @@ async fn insert<'a>(
     let values: Vec<Value> = ids.flat_map(|id| params![id, &body].to_vec()).collect();
     tx.execute(&sql, &values).await?;
     Ok(())
-}
-
-fn wrap(error: impl std::error::Error + Send + Sync + 'static) -> DbError {
-    DbError::Unavailable(Box::new(error))
 }
 
 /// Projects and priorities that jobs are spread over.
@@ -178,5 +164,6 @@ pub(crate) fn new_job(_number: i64) -> NewJob {
         parent: None,
         idempotency_key: None,
         idempotency_digest: Vec::new(),
+        flow: Flow::default(),
     }
 }

@@ -65,12 +65,13 @@ pub(crate) async fn run(input: &Input) -> anyhow::Result<Value> {
         "engine",
         claim_and_run(
             stand.db.clone(),
-            input.clone(),
+            stand.caller(input.bare),
+            input.slots,
             Arc::clone(&times),
             Arc::clone(&stop),
         ),
     );
-    let late_ms = arrivals(&stand.db, input, &times).await?;
+    let late_ms = arrivals(&stand.caller(input.bare), input, &times).await?;
     let waited = Stopwatch::start();
     while times.unstarted() > 0 && waited.elapsed() < DRAIN {
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -102,8 +103,7 @@ pub(crate) async fn run(input: &Input) -> anyhow::Result<Value> {
 
 /// Puts in one job after another, each in a task of its own; the answer is by how much the last
 /// arrivals were late, which is the generator's own fault.
-async fn arrivals(db: &Db, input: &Input, times: &Arc<Times>) -> anyhow::Result<f64> {
-    let caller = Caller::new(db, input.bare);
+async fn arrivals(caller: &Caller, input: &Input, times: &Arc<Times>) -> anyhow::Result<f64> {
     let length = WARM_UP + Duration::from_secs(input.seconds);
     let (watch, mut sent, mut tasks) = (Stopwatch::start(), 0, JoinSet::new());
     let mut late_ms: f64 = 0.0;
@@ -135,17 +135,17 @@ async fn arrival(caller: Caller, job: NewJob, times: Arc<Times>) -> anyhow::Resu
 
 async fn claim_and_run(
     db: Db,
-    input: Input,
+    caller: Caller,
+    slots: i64,
     times: Arc<Times>,
     stop: Arc<AtomicBool>,
 ) -> anyhow::Result<()> {
-    let caller = Caller::new(&db, input.bare);
     let running = Arc::new(AtomicI64::new(0));
     let (free, mut freed) = watch::channel(());
     let mut queue = db.listen(skep_queue::TOPIC);
     let mut steps = JoinSet::new();
     while !stop.load(Ordering::Relaxed) {
-        let open = input.slots - running.load(Ordering::Relaxed);
+        let open = slots - running.load(Ordering::Relaxed);
         let claims = if open > 0 {
             caller.claim(open).await?
         } else {

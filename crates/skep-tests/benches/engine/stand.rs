@@ -1,13 +1,16 @@
 //! One store with everything that an engine has running beside it, made for one measurement.
 
 use crate::input::Input;
+use crate::lifecycle::Caller;
 use crate::spread::{Spread, float};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 use skep_db::{Db, DbError, Tx, params};
 use skep_ledger::{LedgerError, LedgerKey, SealerService, sealer};
+use skep_queue::ClaimMemory;
 use skep_stdx::Stopwatch;
 use skep_testkit::{Backend, TestStore};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -32,6 +35,7 @@ const PIN_LOOKS: u32 = 200;
 /// The store and its sealer.
 pub(crate) struct Stand {
     pub(crate) db: Db,
+    memory: Arc<ClaimMemory>,
     store: TestStore,
     stop: oneshot::Sender<()>,
     sealing: JoinHandle<Result<(), LedgerError>>,
@@ -55,10 +59,16 @@ impl Stand {
         });
         Ok(Self {
             db,
+            memory: Arc::default(),
             store,
             stop,
             sealing,
         })
+    }
+
+    /// One more caller of this process; a `bare` one writes no payloads and results.
+    pub(crate) fn caller(&self, bare: bool) -> Caller {
+        Caller::new(&self.db, &self.memory, bare)
     }
 
     /// Lets the sealer seal what is left, and removes a SQLite store.

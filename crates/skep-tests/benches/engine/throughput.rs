@@ -1,7 +1,6 @@
 //! Lifecycles a second: callers in a closed loop, each with one transaction under way.
 
 use crate::input::Input;
-use crate::lifecycle::Caller;
 use crate::spread::float;
 use crate::stand::{Stand, per_job};
 use serde_json::{Value, json};
@@ -62,7 +61,7 @@ impl Callers {
         let ended = Arc::new(AtomicU64::new(0));
         let tasks = (0..input.clients)
             .map(|_| {
-                let caller = Caller::new(&stand.db, input.bare);
+                let caller = stand.caller(input.bare);
                 let (stop, ended) = (Arc::clone(&stop), Arc::clone(&ended));
                 let count = input.claim;
                 skep_stdx::spawn("caller", async move {
