@@ -3,7 +3,9 @@
 //! Each one writes a page below `docs/benchmarks/` with the command, the machine and every row,
 //! missed targets included. A quick run measures less and writes nothing.
 
+mod engine;
 mod house;
+mod server;
 
 use crate::options::{Options, Usage};
 use crate::report::Report;
@@ -19,11 +21,18 @@ pub(crate) struct Bench {
 }
 
 /// Every measurement.
-pub(crate) const BENCHES: &[Bench] = &[Bench {
-    name: "house",
-    about: "build, test, size, idle memory and start of the product itself",
-    run: house::run,
-}];
+pub(crate) const BENCHES: &[Bench] = &[
+    Bench {
+        name: "house",
+        about: "build, test, size, idle memory and start of the product itself",
+        run: house::run,
+    },
+    Bench {
+        name: "engine",
+        about: "the queue beside its peers; --only PART, --minutes N, --full, --accept",
+        run: engine::run,
+    },
+];
 
 /// The command: finds the measurement by its name.
 pub(crate) fn run(options: &Options) -> Result<Report> {

@@ -82,9 +82,17 @@ impl Workspace {
     }
 }
 
-/// The cargo that started this program.
+/// The cargo that started this program, without what it told this program of its own package: build
+/// scripts that look at it would run again, and all that depends on them would be built again.
 fn cargo() -> Command {
-    Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut command = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    for (name, _) in std::env::vars_os() {
+        let told = name.to_string_lossy();
+        if told.starts_with("CARGO_PKG_") || told.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&name);
+        }
+    }
+    command
 }
 
 /// The first file of this name in the folders of PATH.

@@ -16,7 +16,7 @@ mod test;
 mod tidy;
 
 use anyhow::Result;
-use options::{Options, Usage};
+use options::{EngineOptions, Options, Usage};
 use report::Report;
 use std::process::ExitCode;
 
@@ -91,6 +91,10 @@ fn run(options: &Options) -> Result<bool> {
         .ok_or_else(|| Usage::unknown("command", &options.command, known))?;
     if let Some(word) = options.words.get(command.words) {
         return Err(Usage::surplus(command.name, word).into());
+    }
+    let engine = options.command == "bench" && options.words == ["engine"];
+    if !engine && options.engine != EngineOptions::default() {
+        return Err(Usage::surplus(command.name, "a flag of `bench engine`").into());
     }
     let report = (command.run)(options)?;
     report.print(options.json);

@@ -17,6 +17,21 @@ pub(crate) struct Options {
     pub(crate) json: bool,
     /// What was given as `--NAME NUMBER`, by name.
     pub(crate) numbers: BTreeMap<String, String>,
+    /// What only `bench engine` understands.
+    pub(crate) engine: EngineOptions,
+}
+
+/// The flags of `bench engine`.
+#[derive(Debug, Default, Clone, PartialEq, Eq)]
+pub(crate) struct EngineOptions {
+    /// The one part to measure.
+    pub(crate) only: Option<String>,
+    /// How long the sustained run lasts.
+    pub(crate) minutes: Option<u32>,
+    /// Whether growth goes to its last size, which takes hours.
+    pub(crate) full: bool,
+    /// Whether the bytes that are measured become the accepted ones.
+    pub(crate) accept: bool,
 }
 
 /// The flags that are followed by a number.
@@ -31,18 +46,28 @@ pub(crate) struct Usage {
 
 impl Options {
     /// Reads the arguments after the program's name.
-    pub(crate) fn parse(arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
+    pub(crate) fn parse(mut arguments: impl Iterator<Item = String>) -> Result<Self, Usage> {
         let (mut words, mut quick, mut json) = (Vec::new(), false, false);
         let mut numbers = BTreeMap::new();
-        let mut arguments = arguments;
+        let mut engine = EngineOptions::default();
         while let Some(argument) = arguments.next() {
+            let mut value = || {
+                let next = arguments.next();
+                next.ok_or_else(|| Usage::valueless(&argument))
+            };
             match argument.as_str() {
                 "--quick" => quick = true,
                 "--json" => json = true,
+                "--full" => engine.full = true,
+                "--accept" => engine.accept = true,
+                "--only" => engine.only = Some(value()?),
+                "--minutes" => {
+                    let minutes = value()?.parse();
+                    engine.minutes = Some(minutes.map_err(|_| Usage::valueless(&argument))?);
+                }
                 "--help" | "-h" => words.insert(0, "help".to_owned()),
                 flag if NUMBERS.contains(&flag) => {
-                    let value = arguments.next().unwrap_or_default();
-                    numbers.insert(flag.trim_start_matches('-').to_owned(), value);
+                    numbers.insert(flag.trim_start_matches('-').to_owned(), value()?);
                 }
                 flag if flag.starts_with('-') => {
                     let known = ["--quick", "--json"].into_iter();
@@ -63,6 +88,7 @@ impl Options {
             quick,
             json,
             numbers,
+            engine,
         })
     }
 
@@ -96,6 +122,14 @@ impl Usage {
         Self {
             message: format!("no {noun} is named"),
             ..Self::unknown(noun, "", known)
+        }
+    }
+
+    /// A flag without the value that it wants.
+    fn valueless(flag: &str) -> Self {
+        Self {
+            message: format!("`{flag}` wants a value"),
+            hint: "see `cargo xtask help`".to_owned(),
         }
     }
 
@@ -147,6 +181,21 @@ mod tests {
         let usage = parse("chaos simulate --seed x").unwrap().number("seed");
         let message = usage.unwrap_err().to_string();
         assert_eq!(message, "`--seed x` is not a number");
+    }
+
+    #[test]
+    fn flags_of_the_engine_take_values() {
+        let engine = parse("bench engine --only pickup --minutes 2 --accept")
+            .unwrap()
+            .engine;
+        assert_eq!(engine.only.as_deref(), Some("pickup"));
+        assert_eq!(
+            (engine.minutes, engine.accept, engine.full),
+            (Some(2), true, false)
+        );
+        for line in ["bench engine --only", "bench engine --minutes soon"] {
+            assert!(parse(line).is_err(), "{line}");
+        }
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! source is fetched into the target folder, the bug is made from `xtask/real/NAME.toml`, and the
 //! models speak from `xtask/real/NAME.script.toml`.
 
-mod bounded;
+pub(crate) mod bounded;
 mod case;
 mod job;
 mod repository;

@@ -24,8 +24,11 @@ pub(crate) struct Row {
     pub(crate) value: Option<f64>,
     /// The unit of value, target and peer.
     pub(crate) unit: &'static str,
-    /// The value must not be above this.
+    /// The value must not be above this, or not below it where more is better.
     pub(crate) target: Option<f64>,
+    /// Whether more is better.
+    #[serde(skip)]
+    pub(crate) at_least: bool,
     /// What another product needs for the same.
     pub(crate) peer: Option<f64>,
     /// Value divided by peer.
@@ -63,10 +66,25 @@ impl Row {
             value: Some(value),
             unit,
             target,
+            at_least: false,
             peer: None,
             ratio: None,
             ok: target.is_none_or(|target| value <= target),
             note: String::new(),
+        }
+    }
+
+    /// A measured value with a lower bound.
+    pub(crate) fn at_least(
+        name: &str,
+        value: f64,
+        unit: &'static str,
+        target: Option<f64>,
+    ) -> Self {
+        Self {
+            at_least: true,
+            ok: target.is_none_or(|target| value >= target),
+            ..Self::at_most(name, value, unit, target)
         }
     }
 
@@ -102,8 +120,13 @@ pub(crate) fn table(rows: &[Row]) -> String {
                 (if row.ok { "ok" } else { "MISS" }).to_owned(),
                 row.name.clone(),
                 number(row.value),
-                row.target
-                    .map_or(String::new(), |t| format!("<= {}", number(Some(t)))),
+                row.target.map_or(String::new(), |t| {
+                    format!(
+                        "{} {}",
+                        if row.at_least { ">=" } else { "<=" },
+                        number(Some(t))
+                    )
+                }),
                 row.note.clone(),
             ]
         })

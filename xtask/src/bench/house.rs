@@ -1,7 +1,6 @@
 //! What the product costs to build and to keep: the figures that are watched from the first week.
 
-mod server;
-
+use super::server;
 use crate::machine::{self, Workspace};
 use crate::options::Options;
 use crate::process;

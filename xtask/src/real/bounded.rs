@@ -13,7 +13,7 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// What is killed when the deadline has passed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Reach {
+pub(crate) enum Reach {
     /// The program alone: it sees to what it has started.
     Program,
     /// Everything that it has started and that has not left its group.
@@ -21,7 +21,7 @@ pub(super) enum Reach {
 }
 
 /// Runs the command with its stdout in the file `output`, for at most so many seconds.
-pub(super) fn run(
+pub(crate) fn run(
     command: &mut Command,
     output: &Path,
     seconds_max: f64,

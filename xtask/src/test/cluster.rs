@@ -52,13 +52,13 @@ wait "$server"
 "#;
 
 /// A running cluster; dropping it removes it.
-pub(super) struct Cluster {
+pub(crate) struct Cluster {
     folder: PathBuf,
     keeper: Child,
 }
 
 /// The folder of `initdb` and `postgres`, installed first where that is possible.
-pub(super) fn server_programs() -> Result<PathBuf> {
+pub(crate) fn server_programs() -> Result<PathBuf> {
     if let Some(found) = find_programs() {
         return Ok(found);
     }
@@ -73,7 +73,7 @@ pub(super) fn server_programs() -> Result<PathBuf> {
 }
 
 /// Installs a package with apt, as root, saying so.
-pub(super) fn install_debian_package(package: &str) -> Result<()> {
+pub(crate) fn install_debian_package(package: &str) -> Result<()> {
     say(&format!(
         "`{package}` is needed and missing; installing it with apt-get"
     ));
@@ -95,11 +95,16 @@ pub(super) fn install_debian_package(package: &str) -> Result<()> {
 
 impl Cluster {
     /// Makes and starts a cluster with the programs in `programs`.
-    pub(super) fn start(programs: &Path) -> Result<Self> {
+    pub(crate) fn start(programs: &Path) -> Result<Self> {
+        Self::start_with(programs, "")
+    }
+
+    /// The same with further settings, as lines of `postgresql.conf`.
+    pub(crate) fn start_with(programs: &Path, further: &str) -> Result<Self> {
         let user = unprivileged_user()?;
         let folder = make_folder(user)?;
         let settings = format!(
-            "{SETTINGS}max_connections = {CONNECTIONS_MAX}\nunix_socket_directories = '{}'\n",
+            "{SETTINGS}max_connections = {CONNECTIONS_MAX}\n{further}unix_socket_directories = '{}'\n",
             folder.display()
         );
         let mut command = Command::new("sh");
@@ -135,7 +140,7 @@ impl Cluster {
     }
 
     /// The address of the maintenance database, for a user that may create databases.
-    pub(super) fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         let socket = self.folder.to_string_lossy().replace('/', "%2F");
         format!("postgres://postgres@{socket}/postgres")
     }

@@ -32,12 +32,19 @@ pub(super) struct Server {
 impl Server {
     /// Starts `binary up` on a free port and waits until it is ready.
     pub(super) fn start(binary: &Path) -> Result<Self> {
+        Self::start_with(binary, "")
+    }
+
+    /// The same with a configuration, the text of a `skep.toml`.
+    pub(super) fn start_with(binary: &Path, configuration: &str) -> Result<Self> {
         let home = std::env::temp_dir().join(format!(
             "skep-bench-{}-{}",
             std::process::id(),
             HOMES.fetch_add(1, Ordering::SeqCst)
         ));
         std::fs::create_dir(&home).context("failed to make an empty home")?;
+        std::fs::write(home.join("skep.toml"), configuration)
+            .context("failed to write the configuration")?;
         let address = free_address()?;
         let watch = Stopwatch::start();
         let child = Command::new(binary)
@@ -65,6 +72,16 @@ impl Server {
         }
         server.ready_ms = watch.seconds() * 1_000.0;
         Ok(server)
+    }
+
+    /// The server's process.
+    pub(super) fn process_id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Where it keeps its files.
+    pub(super) fn home(&self) -> &Path {
+        &self.home
     }
 
     /// Resident memory once the server has nothing to do, in KiB.
