@@ -10,7 +10,7 @@ use crate::document::{
     LedgerView, LogView, Page, RetryRequest,
 };
 use crate::event_stream::EventStream;
-use crate::installation::{HealthView, LedgerEntries};
+use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
 use crate::limits;
 use crate::node::NodeView;
 use crate::queue::QueueView;
@@ -274,6 +274,24 @@ impl Client {
         self.get(&path).await
     }
 
+    /// The newest ledger events, oldest first.
+    pub async fn newest_events(
+        &self,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Page<EventView>, ClientError> {
+        let limit = limit.to_string();
+        let path = with_query(
+            "/api/v1/events",
+            &[
+                ("newest", Some("true")),
+                ("subject", subject),
+                ("limit", Some(&limit)),
+            ],
+        );
+        self.get(&path).await
+    }
+
     /// The ledger as it grows, from after a sequence number on.
     pub async fn event_stream(
         &self,
@@ -309,9 +327,22 @@ impl Client {
         self.get(&path).await
     }
 
+    /// The signed end of the ledger's chain.
+    pub async fn ledger_head(&self) -> Result<LedgerHeadView, ClientError> {
+        self.get("/api/v1/ledger/head").await
+    }
+
     /// Recomputes the ledger's chain.
     pub async fn verify_ledger(&self) -> Result<LedgerView, ClientError> {
-        self.get("/api/v1/ledger/verify").await
+        self.verify_ledger_with(&[]).await
+    }
+
+    /// Recomputes the ledger's chain, in which every anchor (`SEQ:HASH`) has to be.
+    pub async fn verify_ledger_with(&self, anchors: &[String]) -> Result<LedgerView, ClientError> {
+        let anchors = anchors.join(",");
+        let anchor = (!anchors.is_empty()).then_some(anchors.as_str());
+        let path = with_query("/api/v1/ledger/verify", &[("anchor", anchor)]);
+        self.get(&path).await
     }
 
     async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {

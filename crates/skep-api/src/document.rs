@@ -1,5 +1,6 @@
 //! The documents. Amounts are micro-USD, times are milliseconds since 1970 UTC.
 
+use crate::installation::KeyChangeView;
 use crate::queue::FlowRequest;
 use serde::{Deserialize, Serialize};
 use skep_types::{
@@ -319,14 +320,24 @@ pub struct LedgerView {
     pub ok: bool,
     /// Sealed events.
     pub events: i64,
+    /// Of these, events whose payload was purged on record.
+    pub purged: i64,
     /// Events that wait for their seal.
     pub unsealed: i64,
     /// The hash of the last event, in hexadecimal.
     pub head: String,
+    /// The head as `SEQ:HASH`: what to keep elsewhere.
+    pub anchor: String,
+    /// Where the ledger went on under another key.
+    pub key_changes: Vec<KeyChangeView>,
     /// The first bad sequence number.
     pub first_bad_seq: Option<i64>,
+    /// What kind of fault it is: a stable word.
+    pub fault: Option<String>,
     /// What is wrong there.
     pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }
 
 /// What `skep job retry` may change.

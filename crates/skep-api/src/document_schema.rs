@@ -8,8 +8,8 @@ use crate::document::{
     ReviewView, VerdictView, Waiver,
 };
 use crate::installation::{
-    CheckState, DoctorCheck, DoctorView, HealthView, LedgerEntries, LedgerEntry, LedgerExportHead,
-    ServerView,
+    CheckState, DoctorCheck, DoctorView, HealthView, KeyChangeView, LedgerEntries, LedgerEntry,
+    LedgerExportView, LedgerHeadView, ServerView,
 };
 use crate::queue::FlowRequest;
 use serde_json::{Value, json};
@@ -119,8 +119,9 @@ describe! { EventView, "One sealed ledger event.",
 
 describe! { LedgerView, "Whether the chain of the ledger holds.",
     always {
-        ok: bool, events: i64, unsealed: i64, head: String, first_bad_seq: Option<i64>,
-        reason: Option<String>,
+        ok: bool, events: i64, purged: i64, unsealed: i64, head: String, anchor: String,
+        key_changes: Vec<KeyChangeView>, first_bad_seq: Option<i64>, fault: Option<String>,
+        reason: Option<String>, hint: Option<String>,
     }
 }
 
@@ -158,7 +159,7 @@ describe! { DoctorCheck, "One check of the installation.",
 describe! { LedgerEntry, "One ledger entry with everything that its hash covers.",
     always {
         seq: i64, event_id: i64, at: i64, kind: String, version: i64, subject: String,
-        payload: Option<String>, hash: String,
+        payload: Option<String>, payload_digest: String, hash: String,
     }
 }
 
@@ -166,9 +167,23 @@ describe! { LedgerEntries, "A part of the ledger, for a verifier of its own.",
     always { public_key: String, items: Vec<LedgerEntry>, next_cursor: Option<String> }
 }
 
-describe! { LedgerExportHead, "The first line of an exported ledger.",
+describe! { LedgerHeadView, "The signed end of the ledger's chain.",
     always {
-        format: String, version: i64, exported_at: i64, public_key: String, entry_hash: String,
+        seq: i64, hash: String, anchor: String, signature: Option<String>, public_key: String,
+    }
+}
+
+describe! { KeyChangeView, "A place where the ledger went on under another key.",
+    always {
+        seq: i64, reason: String, old_head: String, old_key: Option<String>, new_key: String,
+    }
+}
+
+describe! { LedgerExportView, "Whether an exported ledger holds.",
+    always {
+        ok: bool, events: i64, purged: i64, head: String, public_key: Option<String>,
+        key_changes: Vec<KeyChangeView>, first_bad_line: Option<i64>, first_bad_seq: Option<i64>,
+        fault: Option<String>, reason: Option<String>, hint: Option<String>,
     }
 }
 

@@ -94,6 +94,8 @@ pub struct LedgerEntry {
     pub subject: String,
     /// The payload, byte for byte as it was hashed; absent once purged.
     pub payload: Option<String>,
+    /// The SHA-256 of the payload, in hexadecimal; stays when the payload is purged.
+    pub payload_digest: String,
     /// SHA-256 of the chain up to here, in hexadecimal.
     pub hash: String,
 }
@@ -109,17 +111,59 @@ pub struct LedgerEntries {
     pub next_cursor: Option<String>,
 }
 
-/// The first line of `skep ledger export`.
+/// What `skep ledger head` prints: the signed end of the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LedgerExportHead {
-    /// `skep-ledger-export`.
-    pub format: String,
-    /// The version of the format: 1.
-    pub version: i64,
-    /// When the export was made.
-    pub exported_at: i64,
+pub struct LedgerHeadView {
+    /// The last event's sequence number; 0 before the first.
+    pub seq: i64,
+    /// Its hash, in hexadecimal.
+    pub hash: String,
+    /// `SEQ:HASH`: what to keep elsewhere and hand to `skep ledger verify --anchor`.
+    pub anchor: String,
+    /// The signature over both, in hexadecimal; absent before the first event.
+    pub signature: Option<String>,
     /// The Ed25519 key that signs the ledger's head, in hexadecimal.
     pub public_key: String,
-    /// How an entry's hash is made.
-    pub entry_hash: String,
+}
+
+/// A place where the ledger went on under another key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyChangeView {
+    /// The event that records it.
+    pub seq: i64,
+    /// `lost`, `exposed` or `planned`.
+    pub reason: String,
+    /// The last head under the old key, as `SEQ:HASH`.
+    pub old_head: String,
+    /// The old key, in hexadecimal, where it was still there.
+    pub old_key: Option<String>,
+    /// The new key, in hexadecimal.
+    pub new_key: String,
+}
+
+/// What `skep ledger verify --export` prints.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LedgerExportView {
+    /// Whether the whole export holds.
+    pub ok: bool,
+    /// Events that were checked and found good.
+    pub events: i64,
+    /// Of these, events whose payload was purged on record.
+    pub purged: i64,
+    /// The last good event, as `SEQ:HASH`.
+    pub head: String,
+    /// The key that it was checked with, in hexadecimal.
+    pub public_key: Option<String>,
+    /// Where the ledger went on under another key.
+    pub key_changes: Vec<KeyChangeView>,
+    /// The first bad line, from 1.
+    pub first_bad_line: Option<i64>,
+    /// The event that it is about; 0 for the first line.
+    pub first_bad_seq: Option<i64>,
+    /// What kind of fault it is: a stable word.
+    pub fault: Option<String>,
+    /// What is wrong there.
+    pub reason: Option<String>,
+    /// What to do about it.
+    pub hint: Option<String>,
 }

@@ -6,7 +6,7 @@ use crate::document::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
     Page, RetryRequest,
 };
-use crate::installation::{HealthView, LedgerEntries};
+use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
 use crate::node::NodeView;
 use crate::queue::QueueView;
 use crate::schedule::{
@@ -90,6 +90,8 @@ pub enum Operation {
     Events,
     /// The ledger with everything that its hashes cover.
     LedgerEntries,
+    /// The signed end of the ledger's chain.
+    LedgerHead,
     /// Recomputes the ledger's chain.
     VerifyLedger,
     /// This description.
@@ -129,6 +131,7 @@ impl Operation {
             Self::RemoveSchedule => "remove_schedule",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
+            Self::LedgerHead => "ledger_head",
             Self::VerifyLedger => "verify_ledger",
             Self::OpenApi => "openapi",
             Self::ContractSchema => "contract_schema",
@@ -443,7 +446,7 @@ pub const ROUTES: &[Route] = &[
         "The ledger: server-sent events as it grows, or with `limit` one page as JSON.",
         Answer::JsonOrEvents(Document::of::<EventView>()),
     )
-    .with(&[AFTER, SUBJECT, LIMIT, LAST_EVENT_ID]),
+    .with(&[AFTER, SUBJECT, LIMIT, NEWEST, LAST_EVENT_ID]),
     Route::get(
         Operation::LedgerEntries,
         "/api/v1/ledger/entries",
@@ -452,11 +455,18 @@ pub const ROUTES: &[Route] = &[
     )
     .with(&[AFTER, LIMIT]),
     Route::get(
+        Operation::LedgerHead,
+        "/api/v1/ledger/head",
+        "The signed end of the ledger's chain, to be kept elsewhere.",
+        json::<LedgerHeadView>(),
+    ),
+    Route::get(
         Operation::VerifyLedger,
         "/api/v1/ledger/verify",
         "Recomputes the whole chain of the ledger.",
         json::<LedgerView>(),
-    ),
+    )
+    .with(&[ANCHOR]),
     Route::get(
         Operation::OpenApi,
         "/api/v1/openapi.json",
@@ -529,6 +539,16 @@ const SUBJECT: Parameter = parameter(
     "subject",
     Place::Query,
     "Only events of this subject, as of one job by its id.",
+);
+const NEWEST: Parameter = parameter(
+    "newest",
+    Place::Query,
+    "`true`: the newest `limit` events instead of those after `after`.",
+);
+const ANCHOR: Parameter = parameter(
+    "anchor",
+    Place::Query,
+    "Heads that were noted down, as `SEQ:HASH` separated by commas; each has to be in the chain.",
 );
 const LAST_EVENT_ID: Parameter = number(
     "Last-Event-ID",

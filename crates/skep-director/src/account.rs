@@ -6,8 +6,8 @@ use crate::limits::{DIFF_BYTES_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::record::{self, DeliveryRow, Dispatch, ResultRow, VerdictRow};
 use crate::{delivery, reference, review};
 use skep_api::{
-    AttemptView, DeliveryView, DiffView, EventView, JobSummary, JobView, LandingView, LedgerView,
-    LogView, Page, ReviewView, VerdictView,
+    AttemptView, DeliveryView, DiffView, JobSummary, JobView, LandingView, LogView, Page,
+    ReviewView, VerdictView,
 };
 use skep_db::{Db, DbError, Tx};
 use skep_queue::{Attempt, Job, JobFilter};
@@ -324,50 +324,4 @@ pub(crate) async fn diff(context: &Context, name: &str) -> Result<DiffView, Dire
     };
     let diff = review::diff(Path::new(&vault), &base, &tip, DIFF_BYTES_MAX).await?;
     Ok(DiffView { base, tip, diff })
-}
-
-/// Sealed events, oldest first.
-pub(crate) async fn events(
-    context: &Context,
-    after_seq: i64,
-    subject: Option<&str>,
-    limit: i64,
-) -> Result<Vec<EventView>, DirectorError> {
-    let (subject, limit) = (subject.map(str::to_owned), limit.clamp(1, PAGE_MAX));
-    let events = context
-        .db
-        .read("events", async move |tx: &mut Tx<'_>| match &subject {
-            Some(subject) => skep_ledger::tail_of(tx, subject, after_seq, limit).await,
-            None => skep_ledger::tail(tx, after_seq, limit).await,
-        })
-        .await
-        .map_err(|e| DirectorError::outside("read the ledger", e))?;
-    Ok(events
-        .into_iter()
-        .map(|event| EventView {
-            seq: event.seq,
-            at: event.at_ms,
-            kind: event.kind,
-            version: event.version,
-            subject: event.subject,
-            payload: serde_json::from_slice(&event.payload).unwrap_or(serde_json::Value::Null),
-            hash: event.hash.to_string(),
-        })
-        .collect())
-}
-
-/// Recomputes the whole chain.
-pub(crate) async fn verify_ledger(context: &Context) -> Result<LedgerView, DirectorError> {
-    let report = skep_ledger::verify(&context.db, context.ledger_public_key)
-        .await
-        .map_err(|e| DirectorError::outside("verify the ledger", e))?;
-    let (seq, reason) = report.first_bad.map(|bad| (bad.seq, bad.reason)).unzip();
-    Ok(LedgerView {
-        ok: seq.is_none(),
-        events: report.events,
-        unsealed: report.unsealed,
-        head: report.head_hash.to_string(),
-        first_bad_seq: seq,
-        reason,
-    })
 }

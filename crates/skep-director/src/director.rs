@@ -5,7 +5,7 @@ use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
 use crate::{
-    EngineError, Home, account, dispatch, engine, landing, node, queue, reference, schedule,
+    EngineError, Home, account, dispatch, engine, landing, ledger, node, queue, reference, schedule,
 };
 use skep_api::{
     DiffView, DispatchRequest, EventView, FiringView, JobSubmitted, JobSummary, JobView,
@@ -13,7 +13,7 @@ use skep_api::{
     ScheduleRequest, ScheduleSummary, ScheduleView,
 };
 use skep_db::Db;
-use skep_ledger::LedgerPublicKey;
+use skep_ledger::{Anchor, LedgerPublicKey};
 use skep_queue::{ClaimMemory, FlowPolicy};
 use skep_sandbox::FencePaths;
 use skep_stdx::{SharedClock, SharedEntropy};
@@ -318,12 +318,29 @@ impl Director {
         subject: Option<&str>,
         limit: i64,
     ) -> Result<Vec<EventView>, DirectorError> {
-        account::events(&self.0, after_seq, subject, limit).await
+        ledger::events(&self.0, after_seq, subject, limit).await
+    }
+
+    /// The newest `limit` sealed ledger events, oldest first.
+    pub async fn newest_events(
+        &self,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EventView>, DirectorError> {
+        ledger::newest_events(&self.0, subject, limit).await
     }
 
     /// Recomputes the whole chain.
     pub async fn verify_ledger(&self) -> Result<LedgerView, DirectorError> {
-        account::verify_ledger(&self.0).await
+        self.verify_ledger_with(Vec::new()).await
+    }
+
+    /// Recomputes the whole chain, in which every anchor has to be.
+    pub async fn verify_ledger_with(
+        &self,
+        anchors: Vec<Anchor>,
+    ) -> Result<LedgerView, DirectorError> {
+        ledger::verify_ledger(&self.0, anchors).await
     }
 
     /// Changes whenever something was appended to the ledger in this process.

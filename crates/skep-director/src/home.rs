@@ -100,6 +100,16 @@ impl Home {
         self.shared().join("ledger.key")
     }
 
+    /// The key that is to follow, while the ledger is taken from one to the other.
+    pub fn next_ledger_key(&self) -> PathBuf {
+        self.shared().join("ledger.key.next")
+    }
+
+    /// Where a key is kept that signed the heads up to `seq`.
+    pub fn old_ledger_key(&self, seq: i64) -> PathBuf {
+        self.shared().join(format!("ledger.key.until-{seq}"))
+    }
+
     /// The id of the engine of this home. The same after a restart, so that the engine knows what
     /// its earlier run held.
     pub(crate) fn node_id(&self, clock: &dyn Clock, entropy: &dyn Entropy) -> NodeId {

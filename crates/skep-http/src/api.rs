@@ -18,9 +18,10 @@ use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
     DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries,
-    LedgerView, LogView, NodeView, Page, QueueView, RetryRequest,
+    LedgerHeadView, LedgerView, LogView, NodeView, Page, QueueView, RetryRequest,
 };
 use skep_director::{DirectorError, JobQuery};
+use skep_ledger::{Anchor, AnchorError};
 use skep_types::JobState;
 use std::sync::Arc;
 use std::time::Duration;
@@ -63,6 +64,7 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::RemoveSchedule => on(verb, schedule::remove),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
+        Operation::LedgerHead => on(verb, read_head),
         Operation::VerifyLedger => on(verb, verify_ledger),
         Operation::OpenApi => on(verb, openapi),
         Operation::ContractSchema => on(verb, contract_schema),
@@ -226,8 +228,31 @@ async fn read_entries(
     }
 }
 
-async fn verify_ledger(State(shared): SharedState) -> Answer<LedgerView> {
-    Ok(Json(shared.director.verify_ledger().await?))
+async fn read_head(State(shared): SharedState) -> Answer<LedgerHeadView> {
+    match ledger::ledger_head(&shared.db, shared.ledger_key).await {
+        Ok(head) => Ok(Json(head)),
+        Err(error) => Err(DirectorError::from(error).into()),
+    }
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct VerifyQuery {
+    anchor: Option<String>,
+}
+
+async fn verify_ledger(
+    State(shared): SharedState,
+    query: Asked<VerifyQuery>,
+) -> Answer<LedgerView> {
+    let Query(query) = query?;
+    let anchors = query.anchor.as_deref().unwrap_or_default();
+    let anchors = anchors.split(',').filter(|anchor| !anchor.is_empty());
+    let anchors = anchors
+        .map(str::parse)
+        .collect::<Result<Vec<Anchor>, AnchorError>>()
+        .map_err(|error| Refusal::malformed(format!("failed to {error}")))?;
+    Ok(Json(shared.director.verify_ledger_with(anchors).await?))
 }
 
 async fn openapi(State(shared): SharedState) -> Response {

@@ -25,6 +25,7 @@ pub(crate) struct EventQuery {
     after: Option<i64>,
     subject: Option<String>,
     limit: Option<i64>,
+    newest: bool,
 }
 
 /// One page when `limit` is there, a stream otherwise.
@@ -35,6 +36,9 @@ pub(crate) async fn answer(
 ) -> Result<Response, Refusal> {
     if let Some(limit) = query.limit {
         return page(&shared, &query, limit).await;
+    }
+    if query.newest {
+        return Err(Refusal::malformed("`newest` needs a `limit`"));
     }
     let after = match headers.get("last-event-id") {
         None => query.after.unwrap_or(0),
@@ -52,6 +56,11 @@ pub(crate) async fn answer(
 
 async fn page(shared: &Shared, query: &EventQuery, limit: i64) -> Result<Response, Refusal> {
     let (after, subject) = (query.after.unwrap_or(0), query.subject.as_deref());
+    if query.newest {
+        let items = shared.director.newest_events(subject, limit).await?;
+        let next_cursor = None;
+        return Ok(axum::Json(Page { items, next_cursor }).into_response());
+    }
     let items = shared.director.events(after, subject, limit).await?;
     let full = i64::try_from(items.len()).is_ok_and(|count| count >= limit);
     let next_cursor = items

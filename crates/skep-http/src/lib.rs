@@ -22,6 +22,6 @@ mod token;
 pub use connection::{listen_on_loopback, listen_on_socket};
 pub use error::ServeError;
 pub use gateway::serve_gateway;
-pub use ledger::ledger_entries;
+pub use ledger::{ledger_entries, ledger_head};
 pub use server::{Server, ServerOptions, Services};
 pub use token::{LocalToken, TOKEN_PREFIX};

@@ -1,7 +1,8 @@
 //! SHA-256 digests and the canonical bytes that link one entry to the one before.
 
 use ring::digest::{Context, SHA256};
-use std::fmt;
+use std::fmt::{self, Write as _};
+use std::str::FromStr;
 
 /// A SHA-256 digest; prints as 64 hexadecimal digits.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
@@ -38,6 +39,54 @@ impl fmt::Display for Digest {
 impl fmt::Debug for Digest {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Digest({self})")
+    }
+}
+
+/// 64 hexadecimal digits in lower case, as they are printed.
+impl FromStr for Digest {
+    type Err = NotHex;
+    fn from_str(text: &str) -> Result<Self, NotHex> {
+        from_hex(text).map(Self).ok_or(NotHex)
+    }
+}
+
+/// The text is not the hexadecimal form of so many bytes.
+#[derive(Debug, thiserror::Error)]
+#[error("read hexadecimal digits")]
+pub struct NotHex;
+
+/// The bytes whose lower-case hexadecimal form is `text`.
+pub(crate) fn from_hex<const BYTES: usize>(text: &str) -> Option<[u8; BYTES]> {
+    let (pairs, rest) = text.as_bytes().as_chunks::<2>();
+    if pairs.len() != BYTES || !rest.is_empty() {
+        return None;
+    }
+    let digit = |c: u8| match c {
+        b'0'..=b'9' => Some(c - b'0'),
+        b'a'..=b'f' => Some(c - b'a' + 10),
+        _ => None,
+    };
+    let mut bytes = [0; BYTES];
+    for (byte, [high, low]) in bytes.iter_mut().zip(pairs) {
+        *byte = digit(*high)? << 4 | digit(*low)?;
+    }
+    Some(bytes)
+}
+
+/// Lower-case hexadecimal digits.
+pub(crate) fn to_hex(bytes: &[u8]) -> String {
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+    }
+    hex
+}
+
+impl<'de> serde::Deserialize<'de> for Digest {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        text.parse().map_err(serde::de::Error::custom)
     }
 }
 

@@ -48,7 +48,9 @@ impl LedgerError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::ForeignHead { .. } => Some(
-                "run `skep ledger verify`; if it passes with another key file, put that file back"
+                "run `skep ledger verify`; if only the signature is wrong, put the file \
+                 `ledger.key` back that sealed this ledger: every node of one PostgreSQL store has \
+                 the same; if it is lost, `skep ledger rekey --reason lost` goes on with this one"
                     .into(),
             ),
             Self::Encode { .. } | Self::PayloadTooLarge { .. } | Self::Db(_) => None,

@@ -28,6 +28,8 @@ pub(crate) struct SignedHead {
 
 const HEAD: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
     ORDER BY seq DESC LIMIT 1";
+const HEAD_LOCKED: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
+    ORDER BY seq DESC LIMIT 1 /*lock*/";
 pub(crate) const HEAD_IF_FREE: &str =
     "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
     ORDER BY seq DESC LIMIT 1 /*skip locked*/";
@@ -35,6 +37,12 @@ pub(crate) const HEAD_IF_FREE: &str =
 /// Reads the head; `None` if there is none.
 pub(crate) async fn read(tx: &mut Tx<'_>) -> Result<Option<SignedHead>, DbError> {
     let row = tx.query_opt(HEAD, &[]).await?;
+    row.as_ref().map(SignedHead::from_row).transpose()
+}
+
+/// As [`read`], and holds the head until the end of the transaction, on PostgreSQL.
+pub(crate) async fn read_locked(tx: &mut Tx<'_>) -> Result<Option<SignedHead>, DbError> {
+    let row = tx.query_opt(HEAD_LOCKED, &[]).await?;
     row.as_ref().map(SignedHead::from_row).transpose()
 }
 

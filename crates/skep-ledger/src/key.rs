@@ -1,6 +1,6 @@
 //! The Ed25519 key that signs the head: a PKCS#8 file in the home, for its owner's eyes only.
 
-use crate::digest::Digest;
+use crate::digest::{Digest, from_hex};
 use crate::error::KeyError;
 use crate::limits::KEY_BYTES_MAX;
 use ring::rand::SystemRandom;
@@ -85,15 +85,22 @@ impl fmt::Display for LedgerPublicKey {
 impl std::str::FromStr for LedgerPublicKey {
     type Err = KeyError;
     fn from_str(text: &str) -> Result<Self, KeyError> {
-        let digits = text.as_bytes();
-        if digits.len() != 64 || !digits.iter().all(u8::is_ascii_hexdigit) {
-            return Err(KeyError::MalformedPublic);
-        }
-        let mut bytes = [0; 32];
-        for (byte, pair) in bytes.iter_mut().zip(text.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| KeyError::MalformedPublic)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| KeyError::MalformedPublic)?;
-        }
+        let bytes = from_hex(&text.to_ascii_lowercase());
+        bytes.map(Self).ok_or(KeyError::MalformedPublic)
+    }
+}
+
+impl serde::Serialize for LedgerPublicKey {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> serde::Deserialize<'de> for LedgerPublicKey {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = <std::borrow::Cow<'_, str>>::deserialize(deserializer)?;
+        let bytes = from_hex(&text);
+        let bytes = bytes.ok_or_else(|| serde::de::Error::custom(KeyError::MalformedPublic))?;
         Ok(Self(bytes))
     }
 }

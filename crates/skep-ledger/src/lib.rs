@@ -12,15 +12,18 @@
 //!
 //! Knows nothing of who writes the events or what they mean.
 
+mod anchor;
 mod append;
 mod check;
 mod digest;
 mod error;
+mod export;
 mod gaps;
 mod head;
 mod key;
 pub mod limits;
 mod purge;
+mod rekey;
 mod seal;
 mod segment;
 mod service;
@@ -28,16 +31,19 @@ mod tail;
 mod verify;
 mod write;
 
+pub use anchor::{Anchor, AnchorError};
 pub use append::{Payload, append};
-pub use check::BadEntry;
+pub use check::{BadEntry, Fault, KeyChange};
 pub use digest::Digest;
 pub use error::{KeyError, LedgerError};
+pub use export::{BadLine, ExportEntry, ExportReport, Exporter, verify_export};
 pub use key::{LedgerKey, LedgerPublicKey};
 pub use purge::{PayloadsPurged, purge};
+pub use rekey::{LedgerHead, LedgerRekeyed, RekeyReason, check_key, head, rekey};
 pub use seal::sealer;
 pub use service::SealerService;
 pub use tail::{SealedEvent, newest, tail, tail_of};
-pub use verify::{VerifyReport, verify};
+pub use verify::{VerifyReport, verify, verify_with};
 
 use skep_db::{SchemaPart, Step, Table};
 

@@ -32,3 +32,6 @@ pub const VERIFY_SEGMENTS_MAX: i64 = 16;
 pub const STRAY_EVENTS: i64 = 1_000;
 /// The largest key file; a PKCS#8 Ed25519 key is under 100 bytes.
 pub const KEY_BYTES_MAX: u64 = 4_096;
+/// The longest line of an export: a payload of [`PAYLOAD_BYTES_MAX`], each byte escaped, and the rest
+/// of its entry.
+pub const EXPORT_LINE_BYTES_MAX: u64 = 6 * 16 * 1024 + 4_096;

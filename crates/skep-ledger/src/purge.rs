@@ -4,6 +4,7 @@ use crate::HOME;
 use crate::append::{Payload, append};
 use crate::error::LedgerError;
 use crate::limits::PURGE_ENTRIES;
+use crate::rekey::LedgerRekeyed;
 use crate::segment::entries_after;
 use crate::tail::id_list;
 use serde::{Deserialize, Serialize};
@@ -25,7 +26,7 @@ impl Payload for PayloadsPurged {
 }
 
 /// Purges the payloads of the sealed entries `first_seq` to `last_seq`, both included, and
-/// records that it did. Records of earlier purges stay. The answer is the number of payloads.
+/// records that it did. Records of earlier purges and of new keys stay. The answer is the number of payloads.
 pub async fn purge(tx: &mut Tx<'_>, first_seq: i64, last_seq: i64) -> Result<u64, LedgerError> {
     let (mut purged, mut after) = (0, first_seq.saturating_sub(1).max(0));
     loop {
@@ -53,15 +54,15 @@ async fn purge_events(tx: &mut Tx<'_>, ids: &[i64]) -> Result<u64, DbError> {
     let sql = match tx.engine() {
         Engine::Sqlite => {
             "UPDATE ledger_event SET payload = NULL
-                WHERE payload IS NOT NULL AND kind <> ?2
+                WHERE payload IS NOT NULL AND kind NOT IN (?2, ?3)
                 AND id IN (SELECT value FROM json_each('[' || ?1 || ']'))"
         }
         Engine::Postgres => {
             "UPDATE ledger_event SET payload = NULL
-                WHERE payload IS NOT NULL AND kind <> ?2
+                WHERE payload IS NOT NULL AND kind NOT IN (?2, ?3)
                 AND id = ANY(CAST(string_to_array(?1, ',') AS BIGINT[]))"
         }
     };
-    tx.execute(sql, params![id_list(ids), PayloadsPurged::KIND])
-        .await
+    let kept = (PayloadsPurged::KIND, LedgerRekeyed::KIND);
+    tx.execute(sql, params![id_list(ids), kept.0, kept.1]).await
 }

@@ -246,14 +246,24 @@ async fn look(tx: &mut Tx<'_>, head: &Head) -> Result<Vec<Row>, DbError> {
     tx.query(LOOK_WITH_GAPS, params).await
 }
 
+macro_rules! transactions {
+    () => {
+        "SELECT
+            CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) AS ended_below,
+            CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) AS own"
+    };
+}
+
+const TRANSACTIONS: &str = transactions!();
+
 macro_rules! look {
     ($gaps:literal) => {
         concat!(
             "SELECT s.ended_below, s.own,
                 e.id, e.at_ms, e.kind, e.version, e.subject, e.payload
-            FROM (SELECT
-                CAST(CAST(pg_snapshot_xmin(pg_current_snapshot()) AS TEXT) AS BIGINT) AS ended_below,
-                CAST(CAST(pg_current_xact_id() AS TEXT) AS BIGINT) AS own) s
+            FROM (",
+            transactions!(),
+            ") s
             LEFT JOIN (
                 (SELECT id, at_ms, kind, version, subject, payload FROM ledger_event
                     WHERE id > ?1 ORDER BY id LIMIT ?2)",
@@ -276,7 +286,7 @@ const INSERT_SEGMENT: &str = "INSERT INTO ledger_chain
     (first_seq, last_seq, low_event, high_event, entries, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
 
 /// Stores what one batch of the sealer made; the head's row is locked.
-async fn store(
+pub(crate) async fn store(
     tx: &mut Tx<'_>,
     old: &Head,
     head: &Head,
@@ -291,6 +301,15 @@ async fn store(
     } else {
         Err(LedgerError::ForeignHead { seq: old.seq })
     }
+}
+
+/// What the store knows about transactions at this instant, on PostgreSQL.
+pub(crate) async fn transactions(tx: &mut Tx<'_>) -> Result<Transactions, DbError> {
+    let row = tx.query_one(TRANSACTIONS, &[]).await?;
+    Ok(Transactions {
+        ended_below: row.get("ended_below")?,
+        own: row.get("own")?,
+    })
 }
 
 /// A head that names an earlier event than the chain's last would have it sealed twice.

@@ -4,7 +4,8 @@
 //! with the key. Not found, by any check inside one store: a whole earlier state put back
 //! together with its own signed head. Against that, keep a head elsewhere.
 
-use crate::check::{BadEntry, Checker, Presented};
+use crate::anchor::Anchor;
+use crate::check::{BadEntry, Checker, Fault, KeyChange, Presented, Wrong};
 use crate::digest::{Covered, Digest};
 use crate::error::LedgerError;
 use crate::head::{self, SignedHead};
@@ -29,6 +30,8 @@ pub struct VerifyReport {
     pub head_hash: Digest,
     /// Events that are committed and wait for their seal; always 0 on SQLite.
     pub unsealed: i64,
+    /// Where the ledger went on under another key.
+    pub key_changes: Vec<KeyChange>,
     /// The first entry that is not as it was sealed.
     pub first_bad: Option<BadEntry>,
 }
@@ -38,10 +41,19 @@ pub struct VerifyReport {
 /// Reads in bounded steps, each a transaction of its own, so it holds up nobody; entries sealed
 /// while it runs are verified too.
 pub async fn verify(db: &Db, key: LedgerPublicKey) -> Result<VerifyReport, LedgerError> {
+    verify_with(db, key, Vec::new()).await
+}
+
+/// As [`verify`], and every anchor has to be in the chain.
+pub async fn verify_with(
+    db: &Db,
+    key: LedgerPublicKey,
+    anchors: Vec<Anchor>,
+) -> Result<VerifyReport, LedgerError> {
     let mut walk = Walk {
         key,
         read_to: i64::MIN,
-        checker: Checker::new(),
+        checker: Checker::new(anchors),
     };
     loop {
         let step = db
@@ -92,19 +104,19 @@ impl Walk {
         let first: i64 = row.get("first_seq")?;
         if first != next {
             let reason = format!("it is missing; the next entry is {first}");
-            return Ok(Some(BadEntry::new(next, reason)));
+            return Ok(Some(BadEntry::new(next, Fault::Missing, reason)));
         }
         let entries = match segment::entries(row) {
             Ok(entries) if !entries.is_empty() => entries,
             _ => {
                 let reason = "its segment does not hold whole entries";
-                return Ok(Some(BadEntry::new(next, reason)));
+                return Ok(Some(BadEntry::new(next, Fault::Form, reason)));
             }
         };
         let events = events(tx, &entries).await?;
         for entry in &entries {
-            if let Err(reason) = check(&mut self.checker, entry, &events)? {
-                return Ok(Some(BadEntry::new(self.checker.seq + 1, reason)));
+            if let Err((fault, reason)) = check(&mut self.checker, entry, &events)? {
+                return Ok(Some(BadEntry::new(self.checker.seq + 1, fault, reason)));
             }
         }
         self.description(row, &entries)
@@ -117,7 +129,11 @@ impl Walk {
         if claimed != end {
             let reason =
                 format!("its segment says that it ends with {claimed}, and it ends with {end}");
-            return Ok(Some(BadEntry::new(claimed.min(end) + 1, reason)));
+            return Ok(Some(BadEntry::new(
+                claimed.min(end) + 1,
+                Fault::Form,
+                reason,
+            )));
         }
         let low = entries.iter().map(|entry| entry.event_id).min();
         let found = (row.get("low_event")?, row.get("high_event")?);
@@ -128,7 +144,7 @@ impl Walk {
             return Ok(None);
         }
         let reason = "its segment is not described as it is";
-        Ok(Some(BadEntry::new(end, reason)))
+        Ok(Some(BadEntry::new(end, Fault::Form, reason)))
     }
 
     async fn ended(self, tx: &mut Tx<'_>, bad: Option<BadEntry>) -> Result<Step, LedgerError> {
@@ -139,6 +155,7 @@ impl Walk {
             head_seq: 0,
             head_hash: Digest::ZERO,
             unsealed: 0,
+            key_changes: checker.key_changes.clone(),
             first_bad: bad,
         };
         let heads = tx.query(HEADS, &[]).await?;
@@ -152,7 +169,9 @@ impl Walk {
                 1 => "the head is not of its form",
                 _ => "there is more than one head",
             };
-            report.first_bad = report.first_bad.or_else(|| Some(BadEntry::new(1, reason)));
+            report.first_bad = report
+                .first_bad
+                .or_else(|| Some(BadEntry::new(1, Fault::Head, reason)));
             return Ok(Step::Ended(report));
         };
         report.unsealed = match tx.engine() {
@@ -171,7 +190,7 @@ impl Walk {
         };
         if report.first_bad.is_none() && (head.last_event != checker.last_event || !gaps_are_good) {
             let reason = "the head's events are not those of the chain";
-            report.first_bad = Some(BadEntry::new(head.seq, reason));
+            report.first_bad = Some(BadEntry::new(head.seq, Fault::Head, reason));
         }
         if report.first_bad.is_none() {
             report.first_bad = outside(tx, &head, report.unsealed).await?;
@@ -189,9 +208,10 @@ fn check(
     checker: &mut Checker,
     entry: &Entry,
     events: &HashMap<i64, Row>,
-) -> Result<Result<(), String>, DbError> {
+) -> Result<Result<(), Wrong>, DbError> {
     let Some(event) = events.get(&entry.event_id) else {
-        return Ok(Err(format!("its event {} is missing", entry.event_id)));
+        let reason = format!("its event {} is missing", entry.event_id);
+        return Ok(Err((Fault::Event, reason)));
     };
     let (kind, subject): (String, String) = (event.get("kind")?, event.get("subject")?);
     let payload: Option<Vec<u8>> = event.get("payload")?;
@@ -223,7 +243,7 @@ async fn outside(
     let events: i64 = tx.query_one(sql, &[]).await?.get("events")?;
     if events < expected {
         let reason = "the head counts sealed events among those that wait for their seal";
-        return Ok(Some(BadEntry::new(head.seq, reason)));
+        return Ok(Some(BadEntry::new(head.seq, Fault::Head, reason)));
     }
     if events == expected {
         return Ok(None);
@@ -233,7 +253,7 @@ async fn outside(
         "SELECT COALESCE(MAX(last_seq), 0) + 1 AS seq FROM ledger_chain WHERE high_event < ?1";
     let seq = tx.query_one(sql, params![stray]).await?.get("seq")?;
     let reason = format!("event {stray} stands outside the chain and does not wait for a seal");
-    Ok(Some(BadEntry::new(seq, reason)))
+    Ok(Some(BadEntry::new(seq, Fault::Extra, reason)))
 }
 
 /// The lowest event without a place, by merging the events with the chain.

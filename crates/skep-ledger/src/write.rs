@@ -24,6 +24,12 @@ pub(crate) async fn drawn(tx: &mut Tx<'_>, events: Vec<Appended>) -> Result<(), 
     write(tx, &POSTGRES, events.into_iter().map(values).collect()).await
 }
 
+/// As [`drawn`], for one event; the answer is its number.
+pub(crate) async fn drawn_one(tx: &mut Tx<'_>, event: Appended) -> Result<i64, DbError> {
+    let sql = format!("{} RETURNING id", POSTGRES[0]);
+    tx.query_one(&sql, &values(event)).await?.get("id")
+}
+
 fn values(event: Appended) -> [Value; 5] {
     [
         event.at_ms.into(),

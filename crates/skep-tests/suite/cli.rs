@@ -1,6 +1,7 @@
 //! The command line as users meet it: help, errors, exit codes, one server to a home.
 
 mod holder;
+mod ledger;
 pub(crate) mod program;
 mod queue;
 mod run;
@@ -94,6 +95,8 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["ledger"],
         &["ledger", "tail"],
         &["ledger", "verify"],
+        &["ledger", "head"],
+        &["ledger", "rekey"],
         &["ledger", "export"],
         &["doctor"],
         &["completions"],

@@ -1,5 +1,7 @@
 //! One meaning of a transaction on both engines.
 
+mod reconnect;
+
 use skep_db::{
     BeforeCommit, Db, DbError, Locals, SchemaError, SchemaPart, Step, Table, Tx, Value, params,
 };
@@ -46,7 +48,7 @@ async fn insert(tx: &mut Tx<'_>, name: &str, sum: i64) -> Result<u64, DbError> {
     .await
 }
 
-async fn sums(db: &Db) -> anyhow::Result<Vec<(String, i64)>> {
+pub(super) async fn sums(db: &Db) -> anyhow::Result<Vec<(String, i64)>> {
     let rows = db
         .read("sums", async |tx: &mut Tx<'_>| {
             tx.query("SELECT name, sum FROM account ORDER BY name", &[])

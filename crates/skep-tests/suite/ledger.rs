@@ -1,6 +1,9 @@
 //! The ledger: what is appended is sealed once, in order, and cannot be changed unnoticed.
 
+mod export;
 mod order;
+mod random;
+mod rekey;
 mod tamper;
 
 use serde::{Deserialize, Serialize};
@@ -60,6 +63,11 @@ impl Ledgered {
             .await?;
         let sealer = SealerService::new(db.clone(), key.clone());
         Ok(Self { db, key, sealer })
+    }
+
+    /// The same store and key, opened again with what writes events.
+    pub(crate) async fn opened_to_write(self, store: &TestStore) -> anyhow::Result<Self> {
+        Self::open(store, &[skep_ledger::SCHEMA]).await
     }
 
     /// Seals what waits, and reads all of it.

@@ -381,10 +381,63 @@ pub(crate) struct NodeReference {
 pub(crate) enum Ledger {
     /// Print the newest events
     Tail(LedgerTail),
-    /// Recompute the whole chain; exit code 1 and the first bad number on tampering
-    Verify,
-    /// Print every event as JSON lines, with what a verifier of its own needs
+    /// Recompute the whole chain, of the store or of an export; exit code 1 on tampering
+    Verify(LedgerVerify),
+    /// Print the signed end of the chain, to be kept elsewhere
+    Head,
+    /// Write every event as JSON lines, with everything that proves them
     Export(LedgerExport),
+    /// Go on under another signing key, on record
+    Rekey(LedgerRekey),
+}
+
+/// `skep ledger verify`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Recompute the whole chain: every payload, every hash, and the signature of the \
+    head. Exit code 1, the first bad event and the kind of fault on tampering.\n\n\
+    With --export a file is verified that `skep ledger export` wrote. That needs neither a home \
+    nor a database, so anybody can do it anywhere.\n\n\
+    No check inside one store finds that a whole earlier state was put back. Keep what `skep \
+    ledger head` prints somewhere else and hand it to --anchor."
+)]
+pub(crate) struct LedgerVerify {
+    /// Verify this export instead of the store; `-` is the standard input
+    #[arg(long, value_name = "FILE")]
+    pub(crate) export: Option<PathBuf>,
+    /// The public key that has to have signed the export [default: the one that it names]
+    #[arg(long, value_name = "PUBLIC_KEY", requires = "export")]
+    pub(crate) key: Option<String>,
+    /// A head that was noted down, which has to be in the chain; may be repeated
+    #[arg(long, value_name = "SEQ:HASH")]
+    pub(crate) anchor: Vec<String>,
+}
+
+/// `skep ledger rekey`
+#[derive(Debug, Args)]
+#[command(
+    long_about = "Go on under another signing key, and record in the ledger that this was done, \
+    why, and where.\n\n\
+    Nobody may run the home meanwhile. After `--reason lost` the file `ledger.key` of the home \
+    holds the new key; for the other reasons a new one is made, and the old one is kept as \
+    `ledger.key.until-N`. With several nodes on one PostgreSQL, stop all of them first and give \
+    each the new file."
+)]
+pub(crate) struct LedgerRekey {
+    /// Why: `lost` when the old key is gone, `exposed` when others may have it, or `planned`
+    #[arg(long, value_name = "REASON")]
+    pub(crate) reason: RekeyReason,
+}
+
+/// Why a ledger goes on under another key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum RekeyReason {
+    /// The old key is gone
+    Lost,
+    /// Somebody else may have the old key
+    Exposed,
+    /// As a matter of routine
+    Planned,
 }
 
 /// `skep ledger tail`
@@ -407,8 +460,11 @@ pub(crate) struct LedgerTail {
 /// `skep ledger export`
 #[derive(Debug, Args)]
 pub(crate) struct LedgerExport {
-    /// Write to a new file instead of the standard output
-    #[arg(long, short, value_name = "FILE")]
+    /// A new file; `-` is the standard output
+    #[arg(value_name = "FILE", default_value = "-")]
+    pub(crate) file: PathBuf,
+    /// The earlier spelling of FILE
+    #[arg(long, short, value_name = "FILE", hide = true, conflicts_with = "file")]
     pub(crate) output: Option<PathBuf>,
 }
 

@@ -5,12 +5,12 @@
 use crate::config::{Config, Database, Secrets};
 use crate::failure::{Failure, with_causes};
 use crate::home_lock::HomeLock;
-use skep_api::LedgerEntries;
+use skep_api::{LedgerEntries, LedgerHeadView};
 use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
 use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts, NodeOptions};
 use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, GatewayTables, Locality, Timeouts};
 use skep_http::{Server, ServerOptions, Services, listen_on_socket, serve_gateway};
-use skep_ledger::{LedgerKey, SealerService};
+use skep_ledger::{LedgerError, LedgerKey, SealerService};
 use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
 use skep_types::{NodeId, NodeRole};
 use std::collections::{BTreeMap, BTreeSet};
@@ -65,6 +65,18 @@ impl OpenHome {
         skep_http::ledger_entries(&self.db, self.ledger_key.public(), after, limit)
             .await
             .map_err(|error| store_failed(&error))
+    }
+
+    /// The signed end of the ledger.
+    pub(crate) async fn ledger_head(&self) -> Result<LedgerHeadView, Failure> {
+        skep_http::ledger_head(&self.db, self.ledger_key.public())
+            .await
+            .map_err(|error| store_failed(&error))
+    }
+
+    /// The store and the key of its ledger, for who goes on under another one.
+    pub(crate) const fn ledger(&self) -> (&Db, &LedgerKey) {
+        (&self.db, &self.ledger_key)
     }
 
     /// Opens what the lock guards. With [`Secrets::Left`] no model can be called.
@@ -191,6 +203,9 @@ impl RunningHome {
         port: Option<(TcpListener, Secret)>,
     ) -> Result<Self, Failure> {
         let ServedHome { open, mut server } = served;
+        skep_ledger::check_key(&open.db, open.ledger_key.public())
+            .await
+            .map_err(|error| ledger_failed(&error))?;
         // SQLite has one process at a time; on PostgreSQL other nodes have calls of their own.
         let is_only_holder = open.db.engine() == skep_db::Engine::Sqlite;
         let keeps_order = open.roles.contains(&NodeRole::Engine);
@@ -400,6 +415,13 @@ fn owner() -> String {
 fn store_failed(error: &DbError) -> Failure {
     let hint = "`skep doctor` says what is wrong";
     Failure::unreachable("database_failed", failed_to(error), hint)
+}
+
+fn ledger_failed(error: &LedgerError) -> Failure {
+    let hint = error
+        .hint()
+        .unwrap_or_else(|| "`skep doctor` says what is wrong".to_owned());
+    Failure::unreachable(error.code(), failed_to(error), hint)
 }
 
 fn failed_to(error: &dyn std::error::Error) -> String {

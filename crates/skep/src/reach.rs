@@ -8,11 +8,12 @@ use crate::failure::Failure;
 use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
     Client, ClientError, DiffView, DispatchRequest, EventView, FiringView, JobListQuery,
-    JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerView, LogView, NodeView, Page,
-    PauseRequest, PreviewView, QueueView, RetryRequest, ScheduleRequest, ScheduleSummary,
-    ScheduleView,
+    JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerHeadView, LedgerView, LogView,
+    NodeView, Page, PauseRequest, PreviewView, QueueView, RetryRequest, ScheduleRequest,
+    ScheduleSummary, ScheduleView,
 };
 use skep_director::{Home, JobQuery};
+use skep_ledger::Anchor;
 use skep_stdx::Stopwatch;
 use std::time::Duration;
 
@@ -301,10 +302,31 @@ impl Reach {
         }
     }
 
-    pub(crate) async fn verify_ledger(&self) -> Result<LedgerView, Failure> {
+    pub(crate) async fn newest_events(
+        &self,
+        subject: Option<&str>,
+        limit: i64,
+    ) -> Result<Vec<EventView>, Failure> {
         Ok(match self {
-            Self::Holder(client) => client.verify_ledger().await?,
-            Self::Direct(open) => open.director.verify_ledger().await?,
+            Self::Holder(client) => client.newest_events(subject, limit).await?.items,
+            Self::Direct(open) => open.director.newest_events(subject, limit).await?,
+        })
+    }
+
+    pub(crate) async fn ledger_head(&self) -> Result<LedgerHeadView, Failure> {
+        match self {
+            Self::Holder(client) => Ok(client.ledger_head().await?),
+            Self::Direct(open) => open.ledger_head().await,
+        }
+    }
+
+    pub(crate) async fn verify_ledger(&self, anchors: &[Anchor]) -> Result<LedgerView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => {
+                let anchors: Vec<String> = anchors.iter().map(Anchor::to_string).collect();
+                client.verify_ledger_with(&anchors).await?
+            }
+            Self::Direct(open) => open.director.verify_ledger_with(anchors.to_vec()).await?,
         })
     }
 }

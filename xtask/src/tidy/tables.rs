@@ -88,7 +88,7 @@ pub(super) fn owners(tree: &Tree) -> Vec<Finding> {
     for named in &created {
         let owner = first.get(named.table.as_str()).map(|table| table.owner);
         let register = (named.table.as_str(), named.crate_name.as_str()) == REGISTER;
-        if owner != Some(named.crate_name.as_str()) && !register {
+        if owner != Some(named.crate_name.as_str()) && !register && !dropped_later(tree, named) {
             let message = format!(
                 "`{}` makes table `{}` and does not declare it with a tier",
                 named.crate_name, named.table
@@ -104,6 +104,21 @@ pub(super) fn owners(tree: &Tree) -> Vec<Finding> {
         }
     }
     findings
+}
+
+/// Whether a later step of the same crate for the same engine takes the table away again.
+fn dropped_later(tree: &Tree, created: &Named) -> bool {
+    let Some((folder, step)) = created.path.rsplit_once('/') else {
+        return false;
+    };
+    let engine = ENGINES
+        .iter()
+        .find(|engine| step.ends_with(&format!(".{engine}.sql")));
+    let drop = format!("DROP TABLE {};", created.table);
+    engine.is_some_and(|engine| {
+        tree.below(folder, &format!(".{engine}.sql"))
+            .any(|(path, text)| path > created.path.as_str() && text.contains(&drop))
+    })
 }
 
 /// The list of tables in the map says what the crates declare.
@@ -409,6 +424,23 @@ mod tests {
             let found = check(owners, &[("crates/skep-queue/src/schema.rs", &text)]);
             assert_eq!(found.len(), 1, "{text}");
             assert!(found[0].contains("needs a tier"), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn a_table_that_a_later_step_drops_needs_no_owner() {
+        const MADE: (&str, &str) = (
+            "crates/skep-queue/schema/0002-add.sqlite.sql",
+            "CREATE TABLE old (id TEXT);\n",
+        );
+        for (dropping, findings) in [
+            ("crates/skep-queue/schema/0003-drop.sqlite.sql", 0),
+            ("crates/skep-queue/schema/0003-drop.postgres.sql", 1),
+            ("crates/skep-queue/schema/0001-drop.sqlite.sql", 1),
+            ("crates/skep-gateway/schema/0003-drop.sqlite.sql", 1),
+        ] {
+            let found = check(owners, &[MADE, (dropping, "DROP TABLE old;\n")]);
+            assert_eq!(found.len(), findings, "{dropping}: {found:?}");
         }
     }
 

@@ -142,8 +142,8 @@ fn read_afterwards(stage: &Stage) -> anyhow::Result<()> {
 fn verify_export(stage: &Stage) -> anyhow::Result<()> {
     const VERIFIER: &str = r"
 import hashlib, json, sys
-head, *entries = [json.loads(line) for line in open(sys.argv[1])]
-assert head['format'] == 'skep-ledger-export' and head['version'] == 1, head
+head, *entries, end = [json.loads(line) for line in open(sys.argv[1])]
+assert head['format'] == 'skep-ledger-export' and head['version'] == 2, head
 field = lambda data: len(data).to_bytes(8, 'big') + data
 number = lambda value: field(value.to_bytes(8, 'big', signed=True))
 before = bytes(32)
@@ -155,11 +155,12 @@ for place, entry in enumerate(entries, 1):
         number(entry['at']), text('kind'), number(entry['version']), text('subject'), field(payload)]
     before = hashlib.sha256(b''.join(covered)).digest()
     assert before.hex() == entry['hash'], entry
+assert (end['head']['seq'], end['head']['hash']) == (len(entries), before.hex()), end
 print(len(entries), before.hex())
 ";
     let path = stage.path("export.jsonl");
     let name = path.to_string_lossy().into_owned();
-    let ran = stage.run(&["ledger", "export", "--output", &name])?;
+    let ran = stage.run(&["ledger", "export", &name])?;
     assert_eq!(ran.code, Some(0), "{ran:?}");
     let output = Command::new("python3")
         .args(["-c", VERIFIER, &name])
@@ -172,7 +173,9 @@ print(len(entries), before.hex())
         verified["head"].as_str().unwrap_or_default()
     );
     assert_eq!(found.stdout, expected, "{found:?}");
-    let again = stage.run(&["ledger", "export", "--output", &name, "--json"])?;
+    let ours = stage.run(&["ledger", "verify", "--export", &name])?;
+    assert_eq!(ours.code, Some(0), "{ours:?}");
+    let again = stage.run(&["ledger", "export", &name, "--json"])?;
     assert_json_error(&again, 2, "output_unwritable")?;
     Ok(())
 }

@@ -153,10 +153,10 @@ fn the_gap_of_a_failed_commit_closes() {
         held.go_on.notify_one();
         late.await??;
         assert_eq!(order(&ledger).await?, [3, 1]);
-        for _ in 0..2 {
+        // Transactions of other tests in the same cluster may be under way; they end.
+        while gaps(&ledger).await? > 0 {
             ledger.sealer.seal_pending().await?;
         }
-        assert_eq!(gaps(&ledger).await?, 0);
         assert_eq!(order(&ledger).await?, [3, 1]);
         Ok(())
     });

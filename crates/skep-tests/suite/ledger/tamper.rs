@@ -2,7 +2,7 @@
 
 use super::{BeeCounted, Ledgered, count_bees, ledger};
 use skep_db::{DbError, Tx};
-use skep_ledger::{LedgerError, append, verify};
+use skep_ledger::{Anchor, Digest, Fault, LedgerError, SealedEvent, append, verify};
 use skep_testkit::{Backend, TestStore, on_both_engines};
 
 on_both_engines!(
@@ -10,6 +10,7 @@ on_both_engines!(
     a_change_is_found_with_its_place,
     a_foreign_head_is_not_extended,
     a_ledger_made_with_another_key_is_found,
+    an_earlier_state_put_back_is_found_by_its_anchor,
 );
 
 /// What is done, and at which entry it is to be found. The ledger holds entries 1 to 10, whose
@@ -208,7 +209,7 @@ async fn a_change_is_found_with_its_place(store: TestStore) -> anyhow::Result<()
     Ok(())
 }
 
-async fn with_ten(store: &TestStore) -> anyhow::Result<Ledgered> {
+pub(super) async fn with_ten(store: &TestStore) -> anyhow::Result<Ledgered> {
     let sealed = ledger(store).await?;
     for segment in [1..=4, 5..=7, 8..=10] {
         let append_all = async move |tx: &mut Tx<'_>| {
@@ -236,7 +237,7 @@ async fn run(ledger: &Ledgered, sql: String) -> Result<(), DbError> {
 }
 
 /// Takes away what only slows down somebody who can change the schema.
-async fn unguard(ledger: &Ledgered, store: &TestStore) -> Result<(), DbError> {
+pub(super) async fn unguard(ledger: &Ledgered, store: &TestStore) -> Result<(), DbError> {
     let sql = match store.backend {
         Backend::Sqlite => {
             "DROP TRIGGER ledger_event_is_insert_only; DROP TRIGGER ledger_event_keeps_its_rows;
@@ -339,5 +340,55 @@ async fn a_chain_made_anew_under_the_old_head_is_found(store: TestStore) -> anyh
     let bad = owner.verify().await?.first_bad;
     let reason = "the head's hash is not that of the last entry".to_owned();
     assert_eq!(bad.map(|bad| (bad.seq, bad.reason)), Some((10, reason)));
+    Ok(())
+}
+
+/// The database of yesterday in the place of today's, head and all: nothing in it is wrong, and only
+/// who has noted a later head can tell.
+async fn an_earlier_state_put_back_is_found_by_its_anchor(store: TestStore) -> anyhow::Result<()> {
+    let ledger = with_ten(&store).await?;
+    unguard(&ledger, &store).await?;
+    let anchor = |events: &[SealedEvent], seq: i64| {
+        let hash = events.iter().find(|event| event.seq == seq).map(|e| e.hash);
+        Anchor {
+            seq,
+            hash: hash.unwrap_or(Digest::ZERO),
+        }
+    };
+    let keep: Vec<String> = TABLES
+        .iter()
+        .map(|table| format!("CREATE TABLE kept_{table} AS SELECT * FROM {table}"))
+        .collect();
+    run(&ledger, keep.join(";")).await?;
+    let later = Ledgered::open(&store, &[skep_ledger::SCHEMA]).await?;
+    count_bees(&later.db, "hive", 11).await?;
+    let events = later.events().await?;
+    let (noted, earlier) = (anchor(&events, 11), anchor(&events, 10));
+    let verified = async |anchor| {
+        let key = ledger.key.public();
+        let report = skep_ledger::verify_with(&ledger.db, key, vec![anchor]).await?;
+        anyhow::Ok(report.first_bad.map(|bad| (bad.seq, bad.fault)))
+    };
+    assert_eq!(verified(noted).await?, None);
+    let back: Vec<String> = TABLES
+        .iter()
+        .map(|table| {
+            let columns = match (*table, store.backend) {
+                // The server draws this column's values itself unless it is told otherwise.
+                ("ledger_event", Backend::Postgres) => "OVERRIDING SYSTEM VALUE",
+                _ => "",
+            };
+            format!("DELETE FROM {table}; INSERT INTO {table} {columns} SELECT * FROM kept_{table}")
+        })
+        .collect();
+    run(&ledger, back.join(";")).await?;
+    assert_eq!(verified(earlier).await?, None);
+    assert_eq!(verified(noted).await?, Some((11, Fault::Anchor)));
+    // Going on from there makes another chain of the same length.
+    let again = Ledgered::open(&store, &[skep_ledger::SCHEMA]).await?;
+    count_bees(&again.db, "hive", 12).await?;
+    again.events().await?;
+    assert_eq!(verified(earlier).await?, None);
+    assert_eq!(verified(noted).await?, Some((11, Fault::Anchor)));
     Ok(())
 }

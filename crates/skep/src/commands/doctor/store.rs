@@ -1,7 +1,6 @@
 //! Whether the store opens, the ledger holds, and the clock agrees with it.
 
 use super::{check, fail, ok, warn};
-use crate::commands::ledger::last_seq;
 use crate::config::{Config, Database};
 use crate::failure::Failure;
 use crate::reach::Reach;
@@ -35,7 +34,7 @@ pub(super) async fn checks(home: &Home, config: &Config) -> Vec<DoctorCheck> {
         "database",
         format!("{kind}, {how}; its version is known"),
     )];
-    match reach.verify_ledger().await {
+    match reach.verify_ledger(&[]).await {
         Ok(view) if view.ok => checks.push(ok("ledger", format!("{} events hold", view.events))),
         Ok(view) => checks.push(fail(
             "ledger",
@@ -44,7 +43,7 @@ pub(super) async fn checks(home: &Home, config: &Config) -> Vec<DoctorCheck> {
                 view.first_bad_seq.unwrap_or_default(),
                 view.reason.unwrap_or_default()
             ),
-            "somebody changed the store outside of skep: compare with an export or a backup",
+            view.hint.unwrap_or_default(),
         )),
         Err(failure) => checks.push(failed("ledger", failure)),
     }
@@ -53,8 +52,7 @@ pub(super) async fn checks(home: &Home, config: &Config) -> Vec<DoctorCheck> {
 }
 
 async fn newest_event_ms(reach: &Reach) -> Option<i64> {
-    let last = last_seq(reach).await.ok()?;
-    let events = reach.events(last - 1, None, 1).await.ok()?;
+    let events = reach.newest_events(None, 1).await.ok()?;
     events.first().map(|event| event.at)
 }
 
