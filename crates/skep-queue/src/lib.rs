@@ -1,7 +1,7 @@
 //! Durable jobs: asked for once, claimed by one, ended by whoever holds the current fence.
 //!
 //! Owns `job` (live), `job_history` (ended), `job_key`, `attempt`, `queue_pause`, `queue_gate` and
-//! `queue_rate`; the view `job_all` shows both kinds of job. Every function joins the caller's
+//! `queue_rate`, and for jobs that depend on one another the tables of [`graph`]; the view `job_all` shows both kinds of job. Every function joins the caller's
 //! transaction, appends a ledger event for every change and wakes [`TOPIC`].
 //!
 //! Invariants:
@@ -14,7 +14,7 @@
 //! attempt is written once if its worker was never started, and the authority only lives while
 //! somebody holds the job.
 //!
-//! Locks are taken in the order gate, job, authority, attempt. Knows nothing of agents, models or
+//! Locks are taken in the order gate, job, authority, attempt, and after them those of [`graph`]. Knows nothing of agents, models or
 //! HTTP.
 
 mod advance;
@@ -27,6 +27,7 @@ mod error;
 pub mod event;
 mod finish;
 pub mod flow;
+pub mod graph;
 mod lease;
 pub mod limits;
 mod line;
@@ -98,11 +99,35 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             name: "queue_rate",
             tier: "convenience",
         },
+        Table {
+            name: "job_node",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_edge",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_tree",
+            tier: "convenience",
+        },
+        Table {
+            name: "artifact",
+            tier: "sensitive",
+        },
     ],
-    steps: &[Step {
-        version: 1,
-        intent: "create-queue",
-        sqlite: include_str!("../schema/0001-create-queue.sqlite.sql"),
-        postgres: include_str!("../schema/0001-create-queue.postgres.sql"),
-    }],
+    steps: &[
+        Step {
+            version: 1,
+            intent: "create-queue",
+            sqlite: include_str!("../schema/0001-create-queue.sqlite.sql"),
+            postgres: include_str!("../schema/0001-create-queue.postgres.sql"),
+        },
+        Step {
+            version: 2,
+            intent: "job-graph",
+            sqlite: include_str!("../schema/0002-job-graph.sqlite.sql"),
+            postgres: include_str!("../schema/0002-job-graph.postgres.sql"),
+        },
+    ],
 };
