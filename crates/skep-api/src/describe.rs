@@ -5,9 +5,9 @@
 
 use serde_json::{Map, Value, json};
 use skep_types::{
-    AttemptId, AttemptState, ContractStatus, DeliveryState, FailureClass, Fence, FindingOutcome,
-    Gate, JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, Tier,
-    Verdict,
+    AttemptId, AttemptState, ContractStatus, DeliveryState, EdgeWhen, FailureClass, Fence,
+    FindingOutcome, Gate, JobId, JobKind, JobState, LandingState, MicroUsd, Purpose,
+    ResultContract, Role, Tier, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -147,8 +147,8 @@ describe_plainly! {
 }
 
 describe_words! {
-    AttemptState, ContractStatus, DeliveryState, FailureClass, FindingOutcome, Gate, JobKind,
-    JobState, LandingState, Purpose, Role, Tier, Verdict,
+    AttemptState, ContractStatus, DeliveryState, EdgeWhen, FailureClass, FindingOutcome, Gate,
+    JobKind, JobState, LandingState, Purpose, Role, Tier, Verdict,
 }
 
 fn id_schema(prefix: &str) -> Value {

@@ -14,6 +14,7 @@ pub mod installation;
 pub mod limits;
 pub mod node;
 pub mod openapi;
+mod plan;
 pub mod queue;
 pub mod route;
 
@@ -24,4 +25,5 @@ pub use event_stream::EventStream;
 pub use installation::*;
 pub use node::*;
 pub use openapi::openapi;
+pub use plan::*;
 pub use queue::*;

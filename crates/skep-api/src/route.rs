@@ -8,6 +8,7 @@ use crate::document::{
 };
 use crate::installation::{HealthView, LedgerEntries};
 use crate::node::NodeView;
+use crate::plan::{CancelRequest, PlanRequest, PlanView};
 use crate::queue::QueueView;
 use serde_json::Value;
 
@@ -65,6 +66,12 @@ pub enum Operation {
     DrainNode,
     /// A drained node works again.
     ResumeNode,
+    /// Several jobs in order, asked for at once.
+    RunPlan,
+    /// What a plan would be.
+    CheckPlan,
+    /// A plan and where its nodes stand.
+    ShowPlan,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -97,6 +104,9 @@ impl Operation {
             Self::ListNodes => "list_nodes",
             Self::DrainNode => "drain_node",
             Self::ResumeNode => "resume_node",
+            Self::RunPlan => "run_plan",
+            Self::CheckPlan => "check_plan",
+            Self::ShowPlan => "show_plan",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::VerifyLedger => "verify_ledger",
@@ -203,6 +213,10 @@ impl Route {
         }
     }
 
+    const fn answers(self, answer: Answer) -> Self {
+        Self { answer, ..self }
+    }
+
     const fn open(self) -> Self {
         Self {
             access: Access::Open,
@@ -274,8 +288,8 @@ pub const ROUTES: &[Route] = &[
     Route::post(
         Operation::CancelJob,
         "/api/v1/jobs/{id}/cancel",
-        "Ends a job and the worker that is at it.",
-        None,
+        "Ends a job and the worker that is at it; with `tree` its parts and what waits for it too.",
+        Some(Document::of::<CancelRequest>()),
     )
     .with(&[JOB]),
     Route::post(
@@ -285,6 +299,27 @@ pub const ROUTES: &[Route] = &[
         Some(Document::of::<RetryRequest>()),
     )
     .with(&[JOB]),
+    Route::post(
+        Operation::RunPlan,
+        "/api/v1/plans",
+        "Several jobs in order, asked for at once: all of them are queued, or none.",
+        Some(Document::of::<PlanRequest>()),
+    )
+    .answers(json::<PlanView>()),
+    Route::post(
+        Operation::CheckPlan,
+        "/api/v1/plans/check",
+        "Checks a plan and shows what it would be; queues nothing.",
+        Some(Document::of::<PlanRequest>()),
+    )
+    .answers(json::<PlanView>()),
+    Route::get(
+        Operation::ShowPlan,
+        "/api/v1/plans/{id}",
+        "A plan and where its nodes stand.",
+        json::<PlanView>(),
+    )
+    .with(&[PLAN]),
     Route::get(
         Operation::ListQueues,
         "/api/v1/queues",
@@ -406,6 +441,7 @@ const NODE: Parameter = parameter(
     Place::Path,
     "The node's id, its host's name, or `here` for the one that answers.",
 );
+const PLAN: Parameter = parameter("id", Place::Path, "The plan's id or number.");
 const ATTEMPT: Parameter = parameter(
     "attempt",
     Place::Query,

@@ -4,10 +4,10 @@ use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
-use crate::{EngineError, Home, account, dispatch, engine, landing, node, queue, reference};
+use crate::{EngineError, Home, account, dispatch, engine, landing, node, plan, queue, reference};
 use skep_api::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
-    NodeView, Page, QueueView, RetryRequest,
+    NodeView, Page, PlanRequest, PlanView, QueueView, RetryRequest,
 };
 use skep_db::Db;
 use skep_ledger::LedgerPublicKey;
@@ -229,6 +229,26 @@ impl Director {
         draining: bool,
     ) -> Result<NodeView, DirectorError> {
         node::set_draining(&self.0, reference, draining).await
+    }
+
+    /// Ends a job, its parts, and whatever waits for one of them.
+    pub async fn cancel_tree(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
+        reference::cancel_tree(&self.0, reference).await
+    }
+
+    /// Checks a plan and shows what it would be.
+    pub async fn check_plan(&self, request: &PlanRequest) -> Result<PlanView, DirectorError> {
+        plan::check(&self.0, request).await
+    }
+
+    /// Writes a whole plan down and queues it.
+    pub async fn run_plan(&self, request: &PlanRequest) -> Result<PlanView, DirectorError> {
+        plan::run(&self.0, request).await
+    }
+
+    /// A plan and where its nodes stand.
+    pub async fn plan(&self, reference: &str) -> Result<PlanView, DirectorError> {
+        plan::show(&self.0, reference).await
     }
 
     /// Starts an ended or waiting job again.

@@ -60,5 +60,11 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             sqlite: include_str!("../schema/0002-nodes.sqlite.sql"),
             postgres: include_str!("../schema/0002-nodes.postgres.sql"),
         },
+        Step {
+            version: 3,
+            intent: "plan",
+            sqlite: include_str!("../schema/0003-plan.sqlite.sql"),
+            postgres: include_str!("../schema/0003-plan.postgres.sql"),
+        },
     ],
 };

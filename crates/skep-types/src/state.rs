@@ -130,7 +130,12 @@ impl JobState {
             S::Verifying => {
                 matches!(
                     to,
-                    S::InReview | S::Rework | S::Landing | S::Done | S::WaitingHuman
+                    S::InReview
+                        | S::Rework
+                        | S::Landing
+                        | S::Done
+                        | S::WaitingHuman
+                        | S::WaitingChildren
                 )
             }
             S::InReview => matches!(to, S::Rework | S::Landing | S::Done | S::WaitingHuman),

@@ -8,8 +8,8 @@ use crate::failure::Failure;
 use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
     Client, ClientError, DiffView, DispatchRequest, EventView, JobListQuery, JobSubmitted,
-    JobSummary, JobView, LedgerEntries, LedgerView, LogView, NodeView, Page, QueueView,
-    RetryRequest,
+    JobSummary, JobView, LedgerEntries, LedgerView, LogView, NodeView, Page, PlanRequest, PlanView,
+    QueueView, RetryRequest,
 };
 use skep_director::{Home, JobQuery};
 use skep_stdx::Stopwatch;
@@ -146,6 +146,34 @@ impl Reach {
         Ok(match self {
             Self::Holder(client) => client.cancel(job).await?,
             Self::Direct(open) => open.director.cancel(job).await?,
+        })
+    }
+
+    pub(crate) async fn cancel_tree(&self, job: &str) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.cancel_tree(job).await?,
+            Self::Direct(open) => open.director.cancel_tree(job).await?,
+        })
+    }
+
+    pub(crate) async fn run_plan(&self, request: &PlanRequest) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.run_plan(request).await?,
+            Self::Direct(open) => open.director.run_plan(request).await?,
+        })
+    }
+
+    pub(crate) async fn check_plan(&self, request: &PlanRequest) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.check_plan(request).await?,
+            Self::Direct(open) => open.director.check_plan(request).await?,
+        })
+    }
+
+    pub(crate) async fn plan(&self, plan: &str) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.plan(plan).await?,
+            Self::Direct(open) => open.director.plan(plan).await?,
         })
     }
 

@@ -2,6 +2,7 @@
 
 use super::error::GraphError;
 use super::release::release;
+use super::set;
 use crate::cancel::{Cancelled, cancel};
 use crate::change::{Change, apply, lock};
 use crate::enqueue::NewJob;
@@ -229,8 +230,12 @@ pub struct TreeCancelled {
 ///
 /// The first step ends the job itself, if it has not ended, and marks its tree; from then on
 /// [`ending_trees`] names it until a step finds nothing left, so that whoever comes after a crash
-/// goes on.
-pub async fn cancel_tree(tx: &mut Tx<'_>, job: &JobId) -> Result<TreeCancelled, CancelError> {
+/// goes on. Jobs of `spare` are left alone, and what waits for them is not.
+pub async fn cancel_tree(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    spare: &[JobId],
+) -> Result<TreeCancelled, CancelError> {
     let sql = "SELECT ending FROM job_tree WHERE job = ?1";
     let row = tx.query_opt(sql, params![job.as_str()]).await?;
     let marked = row.map_or(Ok(0), |row| row.get::<i64>("ending"))? == 1;
@@ -239,7 +244,7 @@ pub async fn cancel_tree(tx: &mut Tx<'_>, job: &JobId) -> Result<TreeCancelled, 
             Ok(cancelled) => vec![cancelled],
             // What is below an ended job may still live.
             Err(CancelError::Ended { state }) => {
-                if below(tx, job, 1).await?.is_empty() {
+                if below(tx, job, spare, 1).await?.is_empty() {
                     return Err(CancelError::Ended { state });
                 }
                 Vec::new()
@@ -253,7 +258,7 @@ pub async fn cancel_tree(tx: &mut Tx<'_>, job: &JobId) -> Result<TreeCancelled, 
         });
     }
     let mut cancelled = Vec::new();
-    let found = below(tx, job, CANCEL_TREE_JOBS_MAX).await?;
+    let found = below(tx, job, spare, CANCEL_TREE_JOBS_MAX).await?;
     for id in &found {
         match cancel(tx, id).await {
             Ok(ended) => cancelled.push(ended),
@@ -285,16 +290,26 @@ async fn mark(tx: &mut Tx<'_>, job: &JobId, ending: bool) -> Result<(), DbError>
 
 /// The live jobs that are parts of `job` or wait for it, directly or not; those that somebody
 /// works on first.
-async fn below(tx: &mut Tx<'_>, job: &JobId, limit: i64) -> Result<Vec<JobId>, DbError> {
-    let sql = "WITH RECURSIVE below(id) AS (
-            SELECT CAST(?1 AS TEXT)
+async fn below(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    spare: &[JobId],
+    limit: i64,
+) -> Result<Vec<JobId>, DbError> {
+    let sql = format!(
+        "WITH RECURSIVE below(id) AS (
+            SELECT CAST(?2 AS TEXT)
             UNION
             SELECT link.child FROM below b JOIN (
                 SELECT parent, id AS child FROM job_all WHERE parent IS NOT NULL
                 UNION ALL
                 SELECT parent, child FROM job_edge) AS link ON link.parent = b.id)
-        SELECT j.id AS id FROM below b JOIN job j ON j.id = b.id WHERE j.id <> ?1
-        ORDER BY CASE WHEN j.lease_node IS NULL THEN 1 ELSE 0 END, j.number LIMIT ?2";
-    let rows = tx.query(sql, params![job.as_str(), limit]).await?;
+        SELECT j.id AS id FROM below b JOIN job j ON j.id = b.id
+        WHERE j.id <> ?2 AND j.id NOT IN {}
+        ORDER BY CASE WHEN j.lease_node IS NULL THEN 1 ELSE 0 END, j.number LIMIT ?3",
+        set::ids(tx.engine())
+    );
+    let params = [set::list(spare), job.as_str().into(), limit.into()];
+    let rows = tx.query(&sql, &params).await?;
     rows.iter().map(|row| row.parse("id")).collect()
 }

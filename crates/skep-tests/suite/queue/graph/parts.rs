@@ -144,7 +144,7 @@ async fn only_the_holder_lets_a_job_wait(store: TestStore) -> anyhow::Result<()>
 
 async fn step(garden: &Garden, job: &JobId) -> Result<TreeCancelled, CancelError> {
     let job = job.clone();
-    let write = async move |tx: &mut Tx<'_>| cancel_tree(tx, &job).await;
+    let write = async move |tx: &mut Tx<'_>| cancel_tree(tx, &job, &[]).await;
     garden.hive.db.write("cancel tree", write).await
 }
 
