@@ -3,6 +3,7 @@
 //! is left behind.
 
 mod long;
+mod plan;
 mod point;
 mod random;
 mod site;
