@@ -118,7 +118,7 @@ pub(crate) async fn inputs(
         .db
         .read("input artifacts", async move |tx: &mut Tx<'_>| {
             let limit = i64::try_from(skep_queue::limits::GRAPH_EDGES_MAX).unwrap_or(i64::MAX);
-            let edges = graph::edges_to(tx, &[job.clone()], limit).await?;
+            let edges = graph::edges_to(tx, std::slice::from_ref(&job), limit).await?;
             let met = edges.iter().filter(|edge| edge.met == Some(true));
             let parents: Vec<JobId> = met.map(|edge| edge.parent.clone()).collect();
             let artifacts = graph::artifacts(tx, &parents).await?;

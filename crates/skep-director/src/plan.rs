@@ -86,7 +86,14 @@ fn no_graph(error: GraphError) -> DirectorError {
         GraphError::TooDeep { .. } | GraphError::TooWide { .. } => {
             DirectorError::policy(code, error.to_string(), hint)
         }
-        other => DirectorError::usage(code, other.to_string(), hint),
+        other @ (GraphError::Empty
+        | GraphError::BadName { .. }
+        | GraphError::Duplicate { .. }
+        | GraphError::UnknownParent { .. }
+        | GraphError::SelfEdge { .. }
+        | GraphError::Cycle { .. }
+        | GraphError::UnknownJob { .. }
+        | _) => DirectorError::usage(code, other.to_string(), hint),
     }
 }
 

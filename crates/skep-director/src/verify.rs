@@ -102,7 +102,7 @@ pub(crate) async fn run(
                 dispatch,
                 record::latest_result(tx, &job).await?,
                 record::verdicts(tx, &job).await?,
-                skep_queue::graph::artifacts(tx, &[job.clone()]).await?,
+                skep_queue::graph::artifacts(tx, std::slice::from_ref(&job)).await?,
             ))
         })
         .await?;

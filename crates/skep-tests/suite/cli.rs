@@ -1,6 +1,7 @@
 //! The command line as users meet it: help, errors, exit codes, one server to a home.
 
 mod holder;
+mod plan;
 pub(crate) mod program;
 mod queue;
 mod run;

@@ -156,26 +156,24 @@ pub(crate) fn reason_of(
         Some(name) => format!("{name} (job {})", edge.number),
         None => format!("job {}", edge.number),
     };
-    match state {
-        JobState::Blocked => {
-            let open: Vec<_> = edges.iter().filter(|edge| edge.met.is_none()).collect();
-            let mut names: Vec<String> = open.iter().map(|edge| named(edge)).collect();
-            names.dedup();
-            let more = names.len().saturating_sub(REASON_JOBS_MAX);
-            names.truncate(REASON_JOBS_MAX);
-            if more > 0 {
-                names.push(format!("{more} more"));
-            }
-            (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")))
+    if state == JobState::Blocked {
+        let open = edges.iter().filter(|edge| edge.met.is_none());
+        let mut names: Vec<String> = open.map(|edge| named(edge)).collect();
+        names.dedup();
+        let more = names.len().saturating_sub(REASON_JOBS_MAX);
+        names.truncate(REASON_JOBS_MAX);
+        if more > 0 {
+            names.push(format!("{more} more"));
         }
-        JobState::Skipped => {
-            let cause = edges.iter().find(|edge| edge.met == Some(false))?;
-            Some(if cause.state == JobState::Done {
-                format!("{} left no artifact `{}`", named(cause), cause.artifact)
-            } else {
-                format!("{} is {}", named(cause), cause.state)
-            })
-        }
-        _ => said,
+        return (!names.is_empty()).then(|| format!("waits for {}", names.join(", ")));
     }
+    if state == JobState::Skipped {
+        let cause = edges.iter().find(|edge| edge.met == Some(false))?;
+        return Some(if cause.state == JobState::Done {
+            format!("{} left no artifact `{}`", named(cause), cause.artifact)
+        } else {
+            format!("{} is {}", named(cause), cause.state)
+        });
+    }
+    said
 }

@@ -21,9 +21,10 @@ pub(super) fn print(printer: &Printer, view: &PlanView) -> Result<(), Failure> {
     let number = view.number.map_or_else(String::new, |n| format!(" {n}"));
     let why = view.state_reason.as_deref().map(one_line);
     let why = why.map_or_else(String::new, |why| format!(" ({why})"));
-    let state = match view.state {
-        JobState::Draft => "can be run".to_owned(),
-        state => format!("is {}", state.as_str().replace('_', " ")),
+    let state = if view.state == JobState::Draft {
+        "can be run".to_owned()
+    } else {
+        format!("is {}", view.state.as_str().replace('_', " "))
     };
     let headline = format!("Plan{number} {state}{why}: {}", one_line(&view.title));
     let headline = cut(&headline, table_columns());
