@@ -13,6 +13,7 @@ use crate::event_stream::EventStream;
 use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
 use crate::limits;
 use crate::node::NodeView;
+use crate::plan::{CancelRequest, PlanRequest, PlanView};
 use crate::queue::QueueView;
 use crate::route::Verb;
 use crate::schedule::{
@@ -148,6 +149,28 @@ impl Client {
     pub async fn cancel(&self, reference: &str) -> Result<JobSubmitted, ClientError> {
         self.post(&job_path(reference, "/cancel"), None::<&()>)
             .await
+    }
+
+    /// Ends a job, its parts, and whatever waits for one of them.
+    pub async fn cancel_tree(&self, reference: &str) -> Result<JobSubmitted, ClientError> {
+        let request = CancelRequest { tree: true };
+        self.post(&job_path(reference, "/cancel"), Some(&request))
+            .await
+    }
+
+    /// Queues a whole plan.
+    pub async fn run_plan(&self, request: &PlanRequest) -> Result<PlanView, ClientError> {
+        self.post("/api/v1/plans", Some(request)).await
+    }
+
+    /// What a plan would be.
+    pub async fn check_plan(&self, request: &PlanRequest) -> Result<PlanView, ClientError> {
+        self.post("/api/v1/plans/check", Some(request)).await
+    }
+
+    /// A plan, by id or number.
+    pub async fn plan(&self, reference: &str) -> Result<PlanView, ClientError> {
+        self.get(&plan_path(reference)).await
     }
 
     /// Starts an ended job again.
@@ -495,6 +518,10 @@ pub(crate) async fn within<F: Future>(limit_ms: u64, future: F) -> Option<F::Out
     tokio::time::timeout(Duration::from_millis(limit_ms), future)
         .await
         .ok()
+}
+
+fn plan_path(reference: &str) -> String {
+    format!("/api/v1/plans/{}", percent_encoded(reference))
 }
 
 fn job_path(reference: &str, rest: &str) -> String {

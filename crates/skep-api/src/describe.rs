@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value, json};
 use skep_types::{
-    AttemptId, AttemptState, CatchUp, ContractStatus, DeliveryState, FailureClass, Fence,
+    AttemptId, AttemptState, CatchUp, ContractStatus, DeliveryState, EdgeWhen, FailureClass, Fence,
     FindingOutcome, FiringCause, FiringState, Gate, JobId, JobKind, JobState, LandingState,
     MicroUsd, Overlap, Purpose, ResultContract, Role, ScheduleId, ScheduleState, SlotShift, Tier,
     Verdict,
@@ -149,9 +149,7 @@ describe_plainly! {
 }
 
 describe_words! {
-    AttemptState, CatchUp, ContractStatus, DeliveryState, FailureClass, FindingOutcome,
-    FiringCause, FiringState, Gate, JobKind, JobState, LandingState, Overlap, Purpose, Role,
-    ScheduleState, SlotShift, Tier, Verdict,
+    AttemptState, CatchUp, ContractStatus, DeliveryState, EdgeWhen, FailureClass, FindingOutcome, FiringCause, FiringState, Gate, JobKind, JobState, LandingState, Overlap, Purpose, Role, ScheduleState, SlotShift, Tier, Verdict,
 }
 
 fn id_schema(prefix: &str) -> Value {

@@ -1,6 +1,7 @@
 //! The documents. Amounts are micro-USD, times are milliseconds since 1970 UTC.
 
 use crate::installation::KeyChangeView;
+use crate::plan::{ArtifactView, EdgeView};
 use crate::queue::FlowRequest;
 use serde::{Deserialize, Serialize};
 use skep_types::{
@@ -103,6 +104,9 @@ pub struct JobSummary {
     pub ended_at: Option<i64>,
     /// What it has cost so far.
     pub cost_micro_usd: MicroUsd,
+    /// Why it stands where it stands, where that was said.
+    #[serde(default)]
+    pub state_reason: Option<String>,
 }
 
 /// What `skep job show` prints.
@@ -178,6 +182,12 @@ pub struct JobView {
     pub landing: LandingView,
     /// Where its report stands on the way to its owner.
     pub delivery: DeliveryView,
+    /// What it waits for, or waited for.
+    #[serde(default)]
+    pub after: Vec<EdgeView>,
+    /// The artifacts that it left.
+    #[serde(default)]
+    pub artifacts: Vec<ArtifactView>,
 }
 
 /// One attempt.

@@ -11,6 +11,7 @@ use crate::installation::{
     CheckState, DoctorCheck, DoctorView, HealthView, KeyChangeView, LedgerEntries, LedgerEntry,
     LedgerExportView, LedgerHeadView, ServerView,
 };
+use crate::plan::{ArtifactView, EdgeView};
 use crate::queue::FlowRequest;
 use serde_json::{Value, json};
 use skep_types::{
@@ -45,6 +46,7 @@ describe! { JobSummary, "One line of a list of jobs.",
     always {
         id: JobId, number: i64, kind: JobKind, purpose: Purpose, state: JobState, title: String,
         worker: String, created_at: i64, ended_at: Option<i64>, cost_micro_usd: MicroUsd,
+        state_reason: Option<String>,
     }
 }
 
@@ -59,7 +61,8 @@ describe! { JobView, "One job with everything known about it.",
         ended_at: Option<i64>, cost_micro_usd: MicroUsd, unconfirmed_micro_usd: MicroUsd,
         tokens: TokenCounts, attempts: Vec<AttemptView>, contract: Option<ResultContract>,
         verdict: Option<VerdictView>, verdicts: Vec<VerdictView>, reviews: Vec<ReviewView>,
-        landing: LandingView, delivery: DeliveryView,
+        landing: LandingView, delivery: DeliveryView, after: Vec<EdgeView>,
+        artifacts: Vec<ArtifactView>,
     }
 }
 

@@ -8,6 +8,7 @@ use crate::document::{
 };
 use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
 use crate::node::NodeView;
+use crate::plan::{CancelRequest, PlanRequest, PlanView};
 use crate::queue::QueueView;
 use crate::schedule::{
     FiringView, PauseRequest, PreviewView, ScheduleRequest, ScheduleSummary, ScheduleView,
@@ -86,6 +87,12 @@ pub enum Operation {
     RunSchedule,
     /// Takes a schedule away.
     RemoveSchedule,
+    /// Several jobs in order, asked for at once.
+    RunPlan,
+    /// What a plan would be.
+    CheckPlan,
+    /// A plan and where its nodes stand.
+    ShowPlan,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -129,6 +136,9 @@ impl Operation {
             Self::ResumeSchedule => "resume_schedule",
             Self::RunSchedule => "run_schedule",
             Self::RemoveSchedule => "remove_schedule",
+            Self::RunPlan => "run_plan",
+            Self::CheckPlan => "check_plan",
+            Self::ShowPlan => "show_plan",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::LedgerHead => "ledger_head",
@@ -311,8 +321,8 @@ pub const ROUTES: &[Route] = &[
     Route::post(
         Operation::CancelJob,
         "/api/v1/jobs/{id}/cancel",
-        "Ends a job and the worker that is at it.",
-        None,
+        "Ends a job and the worker that is at it; with `tree` its parts and what waits for it too.",
+        Some(Document::of::<CancelRequest>()),
     )
     .with(&[JOB]),
     Route::post(
@@ -388,6 +398,27 @@ pub const ROUTES: &[Route] = &[
     )
     .with(&[SCHEDULE])
     .answering(json::<ScheduleView>()),
+    Route::post(
+        Operation::RunPlan,
+        "/api/v1/plans",
+        "Several jobs in order, asked for at once: all of them are queued, or none.",
+        Some(Document::of::<PlanRequest>()),
+    )
+    .answering(json::<PlanView>()),
+    Route::post(
+        Operation::CheckPlan,
+        "/api/v1/plans/check",
+        "Checks a plan and shows what it would be; queues nothing.",
+        Some(Document::of::<PlanRequest>()),
+    )
+    .answering(json::<PlanView>()),
+    Route::get(
+        Operation::ShowPlan,
+        "/api/v1/plans/{id}",
+        "A plan and where its nodes stand.",
+        json::<PlanView>(),
+    )
+    .with(&[PLAN]),
     Route::get(
         Operation::ListQueues,
         "/api/v1/queues",
@@ -517,6 +548,7 @@ const NODE: Parameter = parameter(
     "The node's id, its host's name, or `here` for the one that answers.",
 );
 const SCHEDULE: Parameter = parameter("name", Place::Path, "The schedule's name or id.");
+const PLAN: Parameter = parameter("id", Place::Path, "The plan's id or number.");
 const ATTEMPT: Parameter = parameter(
     "attempt",
     Place::Query,

@@ -20,6 +20,7 @@ pub struct Tx<'c> {
     /// Whether a statement was refused. PostgreSQL has given the transaction up by then, so on
     /// neither engine can a closure go on as if nothing had happened.
     pub(crate) failed: bool,
+    pub(crate) statements: u64,
 }
 
 pub(crate) enum Connection<'c> {
@@ -37,6 +38,7 @@ impl<'c> Tx<'c> {
             locals: Locals::default(),
             takes_locals: false,
             failed: false,
+            statements: 0,
         }
     }
 
@@ -59,6 +61,11 @@ impl<'c> Tx<'c> {
         }
     }
 
+    /// How many statements were run so far; what is done for many rows at once is held to it.
+    pub const fn statements(&self) -> u64 {
+        self.statements
+    }
+
     /// The store's time, in milliseconds since the Unix epoch; the same for the whole transaction.
     pub async fn now_ms(&mut self) -> Result<i64, DbError> {
         if let Some(now) = self.now_ms {
@@ -77,6 +84,7 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement; the answer is the number of rows it changed.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+        self.statements += 1;
         let answer = match &self.connection {
             Connection::Sqlite(session) => session.execute(sql, params),
             Connection::Postgres(session) => session.execute(sql, params).await,
@@ -88,6 +96,7 @@ impl<'c> Tx<'c> {
     /// Runs a query; the answer is all of its rows, so every query carries a LIMIT of its own
     /// or reads what is bounded.
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        self.statements += 1;
         let answer = match &self.connection {
             Connection::Sqlite(session) => session.query(sql, params),
             Connection::Postgres(session) => session.query(sql, params).await,

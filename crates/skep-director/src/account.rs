@@ -2,25 +2,25 @@
 
 use crate::director::{Context, JobQuery};
 use crate::error::DirectorError;
-use crate::limits::{DIFF_BYTES_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
+use crate::limits::{DIFF_BYTES_MAX, EDGES_SHOWN_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::record::{self, DeliveryRow, Dispatch, ResultRow, VerdictRow};
-use crate::{delivery, reference, review};
+use crate::{delivery, plan, reference, review};
 use skep_api::{
     AttemptView, DeliveryView, DiffView, JobSummary, JobView, LandingView, LogView, Page,
     ReviewView, VerdictView,
 };
 use skep_db::{Db, DbError, Tx};
-use skep_queue::{Attempt, Job, JobFilter};
+use skep_queue::{Attempt, Job, JobFilter, graph};
 use skep_types::{DeliveryState, JobId, JobState, LandingState, ResultContract};
 use std::path::Path;
 
-/// States in which a job moves without a person and without more money.
+/// States in which a job moves without a person and without more money. One that waits for other
+/// jobs moves when they do: it is not counted beside them, and does not keep an engine waiting
+/// while they wait for a person.
 const MOVING: &[JobState] = &[
     JobState::Queued,
-    JobState::Blocked,
     JobState::Running,
     JobState::WaitingQuota,
-    JobState::WaitingChildren,
     JobState::WaitingCallback,
     JobState::Backoff,
     JobState::Verifying,
@@ -103,9 +103,20 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
     });
     let verdicts: Vec<VerdictView> = verdicts.into_iter().map(verdict_view).collect();
     let firing = skep_queue::schedule::firing_of_job(tx, &job.id).await?;
+    let own = [job.id.clone()];
+    let edges = graph::edges_to(tx, &own, EDGES_SHOWN_MAX).await?;
+    let said = record::reason(tx, &job.id).await?;
+    // A job that never started has nothing to report; its plan says so.
+    let unreported = if job.state == JobState::Skipped {
+        DeliveryState::Dismissed
+    } else {
+        DeliveryState::Pending
+    };
     Ok(JobView {
         schedule: firing.map(|firing| firing.schedule),
-        state_reason: record::reason(tx, &job.id).await?,
+        state_reason: plan::reason_of(job.state, said, &edges.iter().collect::<Vec<_>>()),
+        after: edges.iter().map(plan::edge_view).collect(),
+        artifacts: plan::artifacts_of(&graph::artifacts(tx, &own).await?, &job.id),
         id: job.id,
         number: job.number,
         kind: job.kind,
@@ -139,9 +150,7 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         reviews,
         landing,
         delivery: DeliveryView {
-            state: delivery
-                .as_ref()
-                .map_or(DeliveryState::Pending, |d| d.state),
+            state: delivery.as_ref().map_or(unreported, |d| d.state),
             place: delivery.and_then(|d| d.place),
         },
     })
@@ -231,11 +240,19 @@ pub(crate) async fn jobs(
         .db
         .read("jobs", async move |tx: &mut Tx<'_>| {
             let page = skep_queue::jobs(tx, &filter, cursor, limit).await?;
+            let ids: Vec<JobId> = page.items.iter().map(|job| job.id.clone()).collect();
+            let edges = graph::edges_to(tx, &ids, EDGES_SHOWN_MAX).await?;
             let mut items = Vec::with_capacity(page.items.len());
             for job in page.items {
                 let dispatch = record::dispatch(tx, &job.id).await?;
                 let cost = skep_gateway::job_cost(tx, &job.id).await?.cost;
-                items.push(summary(job, &dispatch, cost));
+                let own: Vec<_> = edges.iter().filter(|e| e.child == job.id).collect();
+                let said = record::reason(tx, &job.id).await?;
+                let reason = plan::reason_of(job.state, said, &own);
+                items.push(JobSummary {
+                    state_reason: reason,
+                    ..summary(job, &dispatch, cost)
+                });
             }
             Ok(Page {
                 items,
@@ -258,6 +275,7 @@ fn summary(job: Job, dispatch: &Dispatch, cost: skep_types::MicroUsd) -> JobSumm
         created_at: job.created_at_ms,
         ended_at: job.ended_at_ms,
         cost_micro_usd: cost,
+        state_reason: None,
     }
 }
 

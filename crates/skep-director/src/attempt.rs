@@ -10,6 +10,7 @@ mod observe;
 pub(crate) use ending::{back_off, end_failed, end_lost, retry_delay_ms};
 
 use crate::director::Context;
+use crate::dispatch::pin_base;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::limits::LOG_BYTES_MAX;
@@ -71,7 +72,7 @@ async fn run_in(
     signal: watch::Receiver<Signal>,
 ) -> Result<After, StepFailure> {
     let job = claim.job.id.clone();
-    let (dispatch, results, verdicts) = context
+    let (mut dispatch, results, verdicts) = context
         .db
         .read("attempt", async move |tx: &mut Tx<'_>| {
             let dispatch = record::dispatch(tx, &job).await?;
@@ -82,6 +83,9 @@ async fn run_in(
             ))
         })
         .await?;
+    if dispatch.base_commit.is_none() {
+        dispatch.base_commit = Some(pin_base(context, lease, &dispatch).await?);
+    }
     let previous = results
         .iter()
         .rev()

@@ -5,6 +5,7 @@ use crate::check::{CheckOutcome, RunnerAlive};
 use crate::evidence::Evidence;
 use crate::record::Dispatch;
 use crate::runner_files::{Guarded, guarded};
+use skep_queue::graph::Artifact;
 use skep_types::contract::TestRun;
 use skep_types::{
     ContractStatus, FailureClass, Finding, FindingOutcome, ResultContract, Role, Verdict,
@@ -47,6 +48,20 @@ pub(crate) fn judge(
         },
         findings,
     )
+}
+
+/// A finding for each artifact that the job was to leave and that is not there.
+pub(crate) fn missing_artifacts(dispatch: &Dispatch, left: &[Artifact]) -> Vec<Finding> {
+    let is_there = |name: &String| left.iter().any(|found| found.artifact.name == *name);
+    let missing = dispatch.artifacts.iter().filter(|name| !is_there(name));
+    missing
+        .map(|name| Finding {
+            rule: "artifact_missing".to_owned(),
+            claim: format!("the artifact `{name}` was left"),
+            evidence: "the folder of artifacts holds no such file".to_owned(),
+            outcome: FindingOutcome::Contradicted,
+        })
+        .collect()
 }
 
 /// The failure class of a result that stays INVALID.

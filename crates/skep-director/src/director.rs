@@ -5,12 +5,13 @@ use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
 use crate::{
-    EngineError, Home, account, dispatch, engine, landing, ledger, node, queue, reference, schedule,
+    EngineError, Home, account, dispatch, engine, landing, ledger, node, plan, queue, reference,
+    schedule,
 };
 use skep_api::{
     DiffView, DispatchRequest, EventView, FiringView, JobSubmitted, JobSummary, JobView,
-    LedgerView, LogView, NodeView, Page, PauseRequest, PreviewView, QueueView, RetryRequest,
-    ScheduleRequest, ScheduleSummary, ScheduleView,
+    LedgerView, LogView, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView,
+    QueueView, RetryRequest, ScheduleRequest, ScheduleSummary, ScheduleView,
 };
 use skep_db::Db;
 use skep_ledger::{Anchor, LedgerPublicKey};
@@ -232,6 +233,26 @@ impl Director {
         draining: bool,
     ) -> Result<NodeView, DirectorError> {
         node::set_draining(&self.0, reference, draining).await
+    }
+
+    /// Ends a job, its parts, and whatever waits for one of them.
+    pub async fn cancel_tree(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
+        reference::cancel_tree(&self.0, reference).await
+    }
+
+    /// Checks a plan and shows what it would be.
+    pub async fn check_plan(&self, request: &PlanRequest) -> Result<PlanView, DirectorError> {
+        plan::check(&self.0, request).await
+    }
+
+    /// Writes a whole plan down and queues it.
+    pub async fn run_plan(&self, request: &PlanRequest) -> Result<PlanView, DirectorError> {
+        plan::run(&self.0, request).await
+    }
+
+    /// A plan and where its nodes stand.
+    pub async fn plan(&self, reference: &str) -> Result<PlanView, DirectorError> {
+        plan::show(&self.0, reference).await
     }
 
     /// Starts an ended or waiting job again.

@@ -1,16 +1,19 @@
 //! Dispatch: a request becomes a complete record, or an error that says what is missing.
 //!
-//! Everything that can be known now is settled now: the base commit, the target branch, the
-//! worker, the model and its family, the scope, the budget, the reviewer. Nothing is written
-//! unless all of it is.
+//! Everything that can be known now is settled now, before anything is written: the base commit,
+//! the target branch, the worker, the model and its family, the scope, the budget, the reviewer.
+//! [`prepare`] does that, with git and without the store; what it made is written in one
+//! transaction, alone or with the rest of a plan. Only a job that waits for others has no base
+//! yet: it starts from where they left the target, which [`pin_base`] finds out.
 
 mod base;
 mod choice;
 mod overlap;
 mod text;
 
+pub(crate) use base::{Pins, pin_base};
 pub(crate) use choice::check_model;
-pub(crate) use overlap::refuse_overlap;
+pub(crate) use overlap::{refuse_overlap, scope_of};
 
 use crate::director::Context;
 use crate::error::DirectorError;
@@ -20,9 +23,10 @@ use crate::record::{Dispatch, put_dispatch};
 use base::pin;
 use choice::{choose_gate, choose_worker};
 use ring::digest::{SHA256, digest};
+use serde::Serialize;
 use skep_api::{DispatchRequest, JobSubmitted, Waiver};
 use skep_db::Tx;
-use skep_queue::{EnqueueError, NewJob};
+use skep_queue::{EnqueueError, Enqueued, NewJob};
 use skep_types::{JobId, JobKind, Purpose, Scope, Tier};
 use text::check_text;
 
@@ -40,10 +44,19 @@ impl Prepared {
         let submitted = enqueue(tx, &self.new_job, &self.record).await?;
         // The same request again returns the earlier job, which need not make room for itself.
         if submitted.id == self.record.job {
-            refuse_overlap(tx, &self.record).await?;
+            refuse_overlap(tx, &[&self.record]).await?;
         }
         Ok(submitted)
     }
+}
+
+/// When a job's base is pinned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PinAt {
+    /// Now: it can start at once.
+    Dispatch,
+    /// When the jobs that it waits for have ended.
+    Release,
 }
 
 /// Checks `request`, completes it, writes it down and queues it.
@@ -51,7 +64,7 @@ pub(crate) async fn dispatch(
     context: &Context,
     request: DispatchRequest,
 ) -> Result<JobSubmitted, DirectorError> {
-    let prepared = prepare(context, request).await?;
+    let prepared = prepare_now(context, &request).await?;
     let warnings = prepared.warnings.clone();
     let _turn = context.scopes.lock().await;
     let enqueued = context
@@ -66,17 +79,28 @@ pub(crate) async fn dispatch(
     })
 }
 
-/// Checks `request` and completes it. Writes nothing but the engine's own copy of the repository.
+/// [`prepare`] for a job that can start at once.
+pub(crate) async fn prepare_now(
+    context: &Context,
+    request: &DispatchRequest,
+) -> Result<Prepared, DirectorError> {
+    prepare(context, request, PinAt::Dispatch, &mut Pins::default()).await
+}
+
+/// Checks `request` and completes it. Reads git and the configuration; writes nothing that counts.
 pub(crate) async fn prepare(
     context: &Context,
-    request: DispatchRequest,
+    request: &DispatchRequest,
+    at: PinAt,
+    pins: &mut Pins,
 ) -> Result<Prepared, DirectorError> {
-    check_text(&request)?;
+    check_text(request)?;
     if let Some(shortage) = crate::room::shortage(&context.home) {
         return Err(shortage.refusal());
     }
-    let (worker_name, worker) = choose_worker(context, &request)?;
-    check_model(context, &worker, request.tier.unwrap_or(Tier::Sensitive))?;
+    let (worker_name, worker) = choose_worker(context, request)?;
+    let tier = request.tier.unwrap_or(Tier::Sensitive);
+    check_model(context, &worker, tier)?;
     let role = request.role.unwrap_or(worker.role);
     let scope = Scope::parse(&request.scope).map_err(|error| {
         DirectorError::usage(
@@ -85,37 +109,38 @@ pub(crate) async fn prepare(
             error.hint().unwrap_or_default(),
         )
     })?;
-    let pinned = pin(context, &request, role).await?;
-    let (gate, reviewer) = choose_gate(context, &request, &worker, role)?;
+    let pinned = pin(context, request, role, pins).await?;
+    let (gate, reviewer) = choose_gate(context, request, &worker, role)?;
     let job = JobId::new(&*context.clock, &*context.entropy);
     let mut waivers = request.waivers.clone();
     waivers.extend(request.waive_tests.as_ref().map(|reason| Waiver {
         finding: "tests_run".to_owned(),
         reason: reason.clone(),
     }));
-    let budget = request.budget_micro_usd.or(context.engine.job_budget());
     let record = Dispatch {
         job: job.clone(),
         instruction: request.instruction.clone(),
         repo: Some(pinned.repo.to_string_lossy().into_owned()),
         vault: Some(pinned.vault.to_string_lossy().into_owned()),
-        base_commit: Some(pinned.base.clone()),
+        base_commit: (at == PinAt::Dispatch).then_some(pinned.base),
+        base_from: Some(pinned.from),
         target_branch: pinned.target,
         scope: scope.globs().to_vec(),
         role,
-        tier: request.tier.unwrap_or(Tier::Sensitive),
+        tier,
         worker: worker_name,
         harness: worker.harness,
         model: worker.model,
         command: worker.command,
         checks: request.checks.clone(),
         gate,
-        budget,
+        budget: request.budget_micro_usd.or(context.engine.job_budget()),
         waivers,
         reviewer,
         reviews: None,
         reviewed_commit: None,
         rework_rounds_max: context.engine.rework_rounds_max,
+        artifacts: Vec::new(),
     };
     let new_job = NewJob {
         id: job,
@@ -131,8 +156,8 @@ pub(crate) async fn prepare(
         run_at_ms: request.flow.start_at,
         attempts_max: ATTEMPTS_MAX,
         parent: None,
-        idempotency_digest: request_digest(&request),
-        idempotency_key: request.idempotency_key,
+        idempotency_digest: request_digest(request),
+        idempotency_key: request.idempotency_key.clone(),
         flow: crate::queue::flow(&request.flow, &record.harness),
     };
     Ok(Prepared {
@@ -160,53 +185,75 @@ pub(crate) async fn enqueue(
 ) -> Result<JobSubmitted, DirectorError> {
     let enqueued = skep_queue::enqueue(tx, new_job)
         .await
-        .map_err(|error| match error {
-            EnqueueError::Db(error) => DirectorError::Db(error),
-            EnqueueError::Conflict { .. } => DirectorError::conflict(
-                "idempotency_conflict",
-                error.to_string(),
-                "use a new idempotency key, or submit the very same request again",
-            ),
-            EnqueueError::Invalid { field, .. } if FLOW_FIELDS.contains(&field) => {
-                DirectorError::usage(
-                    "bad_turn",
-                    error.to_string(),
-                    "see `skep run --help`, the section on turns",
-                )
-            }
-            other @ (EnqueueError::Invalid { .. } | _) => DirectorError::usage(
-                "bad_text",
-                other.to_string(),
-                "owners, projects and idempotency keys are short names",
-            ),
-        })?;
+        .map_err(not_enqueued)?;
     if enqueued.created {
-        put_dispatch(tx, record).await?;
-        if let Some(limit) = record.budget {
-            skep_gateway::create_job_budget(tx, &record.job, limit).await?;
-        }
-        let event = JobDispatched {
-            job: record.job.clone(),
-            base_commit: record.base_commit.clone(),
-            role: record.role.as_str(),
-            tier: record.tier.as_str(),
-            gate: record.gate.as_str(),
-            checks: record.checks.len(),
-            budget_micro_usd: record.budget.map(|b| b.0),
-            instruction_bytes: record.instruction.len(),
-        };
-        crate::event::append(tx, record.job.as_str(), &event).await?;
+        write_record(tx, record).await?;
     }
-    let (id, number, state) = (enqueued.id, enqueued.number, enqueued.state);
-    Ok(JobSubmitted {
+    Ok(submitted(enqueued))
+}
+
+/// Writes the record of a job that was just queued, its budget and its event.
+pub(crate) async fn write_record(tx: &mut Tx<'_>, record: &Dispatch) -> Result<(), DirectorError> {
+    put_dispatch(tx, record).await?;
+    if let Some(limit) = record.budget {
+        skep_gateway::create_job_budget(tx, &record.job, limit).await?;
+    }
+    let event = JobDispatched {
+        job: record.job.clone(),
+        base_commit: record.base_commit.clone(),
+        role: record.role.as_str(),
+        tier: record.tier.as_str(),
+        gate: record.gate.as_str(),
+        checks: record.checks.len(),
+        budget_micro_usd: record.budget.map(|b| b.0),
+        instruction_bytes: record.instruction.len(),
+    };
+    crate::event::append(tx, record.job.as_str(), &event).await
+}
+
+/// Why the queue did not take a job, as its requester is told.
+pub(crate) fn not_enqueued(error: EnqueueError) -> DirectorError {
+    let hint = error.hint().unwrap_or_default();
+    match error {
+        EnqueueError::Db(error) => DirectorError::Db(error),
+        EnqueueError::Conflict { .. } => DirectorError::conflict(
+            "idempotency_conflict",
+            error.to_string(),
+            "use a new idempotency key, or submit the very same request again",
+        ),
+        EnqueueError::Invalid { field, .. } if FLOW_FIELDS.contains(&field) => {
+            DirectorError::usage(
+                "bad_turn",
+                error.to_string(),
+                "see `skep run --help`, the section on turns",
+            )
+        }
+        EnqueueError::TooDeep { .. } | EnqueueError::TooWide { .. } => {
+            DirectorError::policy(error.code(), error.to_string(), hint)
+        }
+        other @ (EnqueueError::Invalid { .. } | _) => DirectorError::usage(
+            "bad_text",
+            other.to_string(),
+            "owners, projects and idempotency keys are short names",
+        ),
+    }
+}
+
+/// A job as its requester is told of it.
+pub(crate) fn submitted(enqueued: Enqueued) -> JobSubmitted {
+    let Enqueued {
+        id, number, state, ..
+    } = enqueued;
+    JobSubmitted {
         id,
         number,
         state,
         warnings: Vec::new(),
-    })
+    }
 }
 
-fn request_digest(request: &DispatchRequest) -> Vec<u8> {
+/// What makes two requests the same request.
+pub(crate) fn request_digest(request: &impl Serialize) -> Vec<u8> {
     let text = serde_json::to_vec(request).unwrap_or_default();
     digest(&SHA256, &text).as_ref().to_vec()
 }

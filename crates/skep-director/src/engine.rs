@@ -13,7 +13,7 @@ use crate::{account, delivery, landing, node, record, room, schedule, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_stdx::Stopwatch;
-use skep_types::{FailureClass, JobId, JobState, LandingState, NodeRole};
+use skep_types::{FailureClass, JobId, JobKind, JobState, LandingState, NodeRole};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -115,6 +115,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
 /// Puts in order what an earlier engine of this home left behind.
 async fn reconcile(context: &Arc<Context>) -> Result<(), DirectorError> {
     take_back(context, true).await?;
+    crate::reference::end_marked_trees(context).await?;
     clear_attempts(context).await
 }
 
@@ -252,6 +253,9 @@ async fn heartbeat(context: Arc<Context>) {
         if let Err(error) = node::seen(&context).await {
             tracing::error!(error = describe(&error), "this node's life was not noted");
         }
+        if let Err(error) = crate::reference::end_marked_trees(&context).await {
+            tracing::error!(error = describe(&error), "a cancelled tree was not ended");
+        }
         // Another node of this store may have died in the meantime.
         if may_take_back && let Err(error) = take_back(&context, false).await {
             tracing::error!(
@@ -287,6 +291,10 @@ async fn steps(
     claim: &Claim,
     signal: &watch::Receiver<Signal>,
 ) -> Result<(), StepFailure> {
+    match claim.job.kind {
+        JobKind::Pipeline => return crate::plan::step(context, claim).await,
+        JobKind::Agent | JobKind::Call | JobKind::Shell => {}
+    }
     if claim.found.claim_starts_attempt() {
         match attempt::run(context, claim, signal.clone()).await? {
             After::Left => return Ok(()),

@@ -53,6 +53,10 @@ payload!(
     }
 );
 payload!(
+    /// The base of a job that waited for others was pinned.
+    BasePinned, "base_pinned" { job: JobId, fence: Fence, commit: String }
+);
+payload!(
     /// The fence was closed around the worker, and proved from inside.
     FenceProved, "fence_proved" {
         job: JobId, attempt: AttemptId, fence: Fence, level: &'static str,

@@ -36,6 +36,7 @@ impl Home {
             self.vaults(),
             self.reports(),
             self.logs(),
+            self.artifacts(),
         ];
         folders.iter().try_for_each(|folder| {
             std::fs::DirBuilder::new()
@@ -139,6 +140,11 @@ impl Home {
     /// The delivered accounts of ended jobs.
     pub fn reports(&self) -> PathBuf {
         self.shared().join("reports")
+    }
+
+    /// The artifacts of all jobs, by their digests.
+    pub fn artifacts(&self) -> PathBuf {
+        self.shared().join(crate::artifact::FOLDER)
     }
 
     /// What workers and checks wrote, one folder for each job.

@@ -9,6 +9,7 @@
 //! Knows nothing of axum, clap or HTML, and names no table of another crate.
 
 mod account;
+mod artifact;
 mod attempt;
 mod check;
 mod claims;
@@ -27,6 +28,7 @@ mod ledger;
 pub mod limits;
 mod log;
 mod node;
+mod plan;
 mod prompt;
 mod queue;
 mod record;

@@ -4,6 +4,16 @@
 pub const INSTRUCTION_BYTES_MAX: usize = 64 * 1024;
 /// Checks of one job.
 pub const CHECKS_MAX: usize = 16;
+/// What one job gets of other jobs, in bytes: it is copied into the fence of each attempt.
+pub const INPUT_ARTIFACTS_BYTES_MAX: i64 = 256 * 1024 * 1024;
+/// Nodes of a plan that a person writes; programs enqueue larger graphs in parts.
+pub const PLAN_NODES_MAX: usize = 200;
+/// Artifacts that a node of a plan can promise.
+pub const PLAN_ARTIFACTS_MAX: usize = 32;
+/// Edges that are read to say what the jobs of one page wait for.
+pub const EDGES_SHOWN_MAX: i64 = 5_000;
+/// How many of the jobs that a job waits for are named in a sentence.
+pub const REASON_JOBS_MAX: usize = 3;
 /// The longest check, in bytes.
 pub const CHECK_BYTES_MAX: usize = 4 * 1024;
 /// Scope globs of one job.

@@ -10,8 +10,10 @@ mod schedule;
 mod verdict;
 
 pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
-pub(crate) use dispatch::{Dispatch, clear_reason, dispatch, put_dispatch, put_reason, reason};
-pub(crate) use landing::{LandingRow, landing, landings_under_way, put_landing};
+pub(crate) use dispatch::{
+    Dispatch, clear_reason, dispatch, pin_base, put_dispatch, put_reason, reason,
+};
+pub(crate) use landing::{LandingRow, landing, landings_intended, landings_under_way, put_landing};
 pub(crate) use node::{
     NodeRow, is_draining, node, node_left, node_seen, nodes, put_node, set_draining,
 };

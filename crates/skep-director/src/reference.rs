@@ -7,9 +7,9 @@ use crate::record::Dispatch;
 use crate::running::Signal;
 use crate::{dispatch, landing, record, review};
 use skep_api::{JobSubmitted, RetryRequest};
-use skep_db::Tx;
+use skep_db::{DbError, Tx};
 use skep_queue::{CancelError, Job, RetryError};
-use skep_types::{ContractStatus, JobId, JobState, LandingState, ResultContract, Verdict};
+use skep_types::{ContractStatus, JobId, JobKind, JobState, LandingState, ResultContract, Verdict};
 
 /// The job called `name`: an id, or a number with or without `#`.
 pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, DirectorError> {
@@ -26,9 +26,19 @@ pub(crate) async fn resolve(tx: &mut Tx<'_>, name: &str) -> Result<Job, Director
     })
 }
 
-/// Ends a job.
+/// Ends a job; of a plan, all of it.
 pub(crate) async fn cancel(context: &Context, name: &str) -> Result<JobSubmitted, DirectorError> {
     let name = name.to_owned();
+    let asked = name.clone();
+    let job = context
+        .db
+        .read("job", async move |tx: &mut Tx<'_>| {
+            resolve(tx, &asked).await
+        })
+        .await?;
+    if job.kind == JobKind::Pipeline {
+        return cancel_tree(context, &name).await;
+    }
     let (job, reviews) = context
         .db
         .write("cancel", async move |tx: &mut Tx<'_>| {
@@ -59,6 +69,137 @@ pub(crate) async fn end(tx: &mut Tx<'_>, job: &Job) -> Result<(Job, Vec<JobId>),
     record::clear_reason(tx, &job.id).await?;
     refuse_while_landing(tx, job).await?;
     Ok((cancelled.job, reviews))
+}
+
+/// Ends a job, its parts, and everything that waits for one of them.
+pub(crate) async fn cancel_tree(
+    context: &Context,
+    name: &str,
+) -> Result<JobSubmitted, DirectorError> {
+    let asked = name.to_owned();
+    let job = context
+        .db
+        .read("job", async move |tx: &mut Tx<'_>| {
+            resolve(tx, &asked).await
+        })
+        .await?;
+    end_tree(context, &job).await?;
+    let id = job.id.to_string();
+    let ended = context
+        .db
+        .read("job", async move |tx: &mut Tx<'_>| resolve(tx, &id).await)
+        .await?;
+    Ok(submitted(&ended))
+}
+
+/// Goes on with the trees whose ending was begun and not finished, as by an engine that died.
+pub(crate) async fn end_marked_trees(context: &Context) -> Result<(), DirectorError> {
+    let marked = context
+        .db
+        .read("ending trees", async |tx: &mut Tx<'_>| {
+            let mut jobs = Vec::new();
+            for id in skep_queue::graph::ending_trees(tx).await? {
+                jobs.extend(skep_queue::job(tx, &id).await?);
+            }
+            Ok::<_, DirectorError>(jobs)
+        })
+        .await?;
+    for job in marked {
+        end_tree(context, &job).await?;
+    }
+    Ok(())
+}
+
+/// Ends a tree step by step; a job that is being landed at this moment is left to its end.
+async fn end_tree(context: &Context, job: &Job) -> Result<(), DirectorError> {
+    let mut spared: Vec<JobId> = Vec::new();
+    loop {
+        let (id, spare) = (job.id.clone(), spared.clone());
+        let step = context
+            .db
+            .write("cancel tree", async move |tx: &mut Tx<'_>| {
+                end_step(tx, &id, &spare).await
+            })
+            .await;
+        let step = match step {
+            Ok(step) => step,
+            Err(StepError::Landing(jobs)) if !jobs.contains(&job.id) => {
+                spared.extend(jobs);
+                continue;
+            }
+            Err(error) => return Err(error.told(job)),
+        };
+        for id in &step.cancelled {
+            context.running.tell(id, Signal::Cancelled);
+        }
+        skep_stdx::crash::point("tree.step_ended");
+        if !step.more {
+            return Ok(());
+        }
+    }
+}
+
+/// What one step has ended.
+struct Ended {
+    cancelled: Vec<JobId>,
+    more: bool,
+}
+
+/// Why a step was not made.
+enum StepError {
+    /// These are being landed at this moment.
+    Landing(Vec<JobId>),
+    Cancel(CancelError),
+    Director(DirectorError),
+}
+
+impl From<DbError> for StepError {
+    fn from(error: DbError) -> Self {
+        Self::Director(error.into())
+    }
+}
+
+impl From<DirectorError> for StepError {
+    fn from(error: DirectorError) -> Self {
+        Self::Director(error)
+    }
+}
+
+impl StepError {
+    fn told(self, job: &Job) -> DirectorError {
+        let hint = format!("`skep job show {}` says how it ended", job.number);
+        match self {
+            Self::Director(error) => error,
+            Self::Cancel(CancelError::Db(error)) => error.into(),
+            Self::Cancel(error) => DirectorError::conflict("job_ended", error.to_string(), hint),
+            Self::Landing(_) => {
+                let text = format!("job {} is being landed at this moment", job.number);
+                DirectorError::conflict("job_landing", text, hint)
+            }
+        }
+    }
+}
+
+async fn end_step(tx: &mut Tx<'_>, job: &JobId, spare: &[JobId]) -> Result<Ended, StepError> {
+    let step = skep_queue::graph::cancel_tree(tx, job, spare)
+        .await
+        .map_err(StepError::Cancel)?;
+    let cancelled: Vec<JobId> = step.cancelled.into_iter().map(|c| c.job.id).collect();
+    // Looked at after the fences were withdrawn, which waits for an intent that is being recorded.
+    let landing = record::landings_intended(tx, &cancelled).await?;
+    if !landing.is_empty() {
+        return Err(StepError::Landing(landing));
+    }
+    for id in &cancelled {
+        skep_gateway::revoke_of_job(tx, id).await?;
+        report_due(tx, id).await?;
+        crate::review::abandoned(tx, id).await?;
+        record::clear_reason(tx, id).await?;
+    }
+    Ok(Ended {
+        cancelled,
+        more: step.more,
+    })
 }
 
 /// A landing whose intent is on record is not undone: its target moves at any moment, or has moved.
@@ -101,7 +242,11 @@ pub(crate) async fn retry(
                     })?;
             }
             if job.state.is_terminal() {
+                if job.kind == JobKind::Pipeline {
+                    retry_nodes(tx, &job).await?;
+                }
                 start_over(tx, &job).await?;
+                retry_whole(tx, &job).await?;
             } else {
                 go_on(tx, &job).await?;
             }
@@ -120,9 +265,47 @@ async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
         DirectorError::conflict("job_not_retried", error.to_string(), hint)
     })?;
     record::clear_reason(tx, &job.id).await?;
-    // While it had ended, its scope was free for others.
-    let record = record::dispatch(tx, &job.id).await?;
-    dispatch::refuse_overlap(tx, &record).await
+    // While it had ended, its scope was free for others, and so were those of the jobs that wait
+    // for it again.
+    let mut records = vec![record::dispatch(tx, &job.id).await?];
+    for id in skep_queue::graph::ordered_with(tx, &job.id).await? {
+        let waits = skep_queue::job(tx, &id)
+            .await?
+            .is_some_and(|job| job.state == JobState::Blocked);
+        if waits {
+            records.push(record::dispatch(tx, &id).await?);
+        }
+    }
+    let records: Vec<&Dispatch> = records.iter().collect();
+    dispatch::refuse_overlap(tx, &records).await
+}
+
+/// Retrying a plan retries every node of it that failed; those that were skipped for them wait
+/// again.
+async fn retry_nodes(tx: &mut Tx<'_>, plan: &Job) -> Result<(), DirectorError> {
+    for node in skep_queue::graph::nodes_below(tx, &plan.id).await? {
+        let failed = matches!(
+            node.job.state,
+            JobState::Failed | JobState::Cancelled | JobState::Quarantined
+        );
+        if failed {
+            start_over(tx, &node.job).await?;
+        }
+    }
+    Ok(())
+}
+
+/// The plan of a node that is retried goes on as well: it waits for the node again.
+async fn retry_whole(tx: &mut Tx<'_>, node: &Job) -> Result<(), DirectorError> {
+    let Some(whole) = &node.parent else {
+        return Ok(());
+    };
+    match skep_queue::job(tx, whole).await? {
+        Some(whole) if whole.kind == JobKind::Pipeline && whole.state.is_terminal() => {
+            start_over(tx, &whole).await
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// A waiting job goes on where it stands: a verified result is landed, anything else is worked on.

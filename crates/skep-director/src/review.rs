@@ -139,6 +139,8 @@ pub(crate) async fn request(
         reviews: Some(author.job.clone()),
         reviewed_commit: Some(commit.clone()),
         rework_rounds_max: 0,
+        base_from: None,
+        artifacts: Vec::new(),
     };
     let new_job = NewJob {
         id: job.clone(),

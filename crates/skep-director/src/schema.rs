@@ -70,5 +70,11 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             sqlite: include_str!("../schema/0003-schedule-templates.sqlite.sql"),
             postgres: include_str!("../schema/0003-schedule-templates.postgres.sql"),
         },
+        Step {
+            version: 4,
+            intent: "plan",
+            sqlite: include_str!("../schema/0004-plan.sqlite.sql"),
+            postgres: include_str!("../schema/0004-plan.postgres.sql"),
+        },
     ],
 };

@@ -94,7 +94,7 @@ pub(crate) async fn run(
         fence: claim.fence,
     };
     let job = lease.job.clone();
-    let (dispatch, result, verdicts) = context
+    let (dispatch, result, verdicts, left) = context
         .db
         .read("verify", async move |tx: &mut Tx<'_>| {
             let dispatch = record::dispatch(tx, &job).await?;
@@ -102,6 +102,7 @@ pub(crate) async fn run(
                 dispatch,
                 record::latest_result(tx, &job).await?,
                 record::verdicts(tx, &job).await?,
+                skep_queue::graph::artifacts(tx, std::slice::from_ref(&job)).await?,
             ))
         })
         .await?;
@@ -120,12 +121,17 @@ pub(crate) async fn run(
     };
     let evidence = gather(context, &lease, &dispatch, &result, signal).await?;
     skep_stdx::crash::point("verify.gathered");
-    let (verdict, findings) = claims::judge(&contract, &evidence, &dispatch);
+    let (mut verdict, mut findings) = claims::judge(&contract, &evidence, &dispatch);
     // A check that ran out of disk says nothing about the result.
     if verdict != Verdict::Valid
         && let Some(shortage) = crate::room::shortage(&context.home)
     {
         return Err(shortage.refusal().into());
+    }
+    let missing = claims::missing_artifacts(&dispatch, &left);
+    if contract.status == ContractStatus::Done && !missing.is_empty() {
+        verdict = Verdict::Invalid;
+        findings.extend(missing);
     }
     let earlier = verdicts
         .iter()
@@ -413,6 +419,8 @@ mod tests {
             reviews: None,
             reviewed_commit: None,
             rework_rounds_max: 2,
+            base_from: None,
+            artifacts: Vec::new(),
         }
     }
 

@@ -17,8 +17,9 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
-    DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView, LedgerEntries,
-    LedgerHeadView, LedgerView, LogView, NodeView, Page, QueueView, RetryRequest,
+    CancelRequest, DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView,
+    LedgerEntries, LedgerHeadView, LedgerView, LogView, NodeView, Page, PlanRequest, PlanView,
+    QueueView, RetryRequest,
 };
 use skep_director::{DirectorError, JobQuery};
 use skep_ledger::{Anchor, AnchorError};
@@ -62,6 +63,9 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::ResumeSchedule => on(verb, schedule::resume),
         Operation::RunSchedule => on(verb, schedule::run),
         Operation::RemoveSchedule => on(verb, schedule::remove),
+        Operation::RunPlan => on(verb, run_plan),
+        Operation::CheckPlan => on(verb, check_plan),
+        Operation::ShowPlan => on(verb, show_plan),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::LedgerHead => on(verb, read_head),
@@ -158,8 +162,36 @@ async fn job_diff(State(shared): SharedState, Path(id): Path<String>) -> Answer<
     Ok(Json(shared.director.job_diff(&id).await?))
 }
 
-async fn cancel_job(State(shared): SharedState, Path(id): Path<String>) -> Answer<JobSubmitted> {
-    Ok(Json(shared.director.cancel(&id).await?))
+async fn cancel_job(
+    State(shared): SharedState,
+    Path(id): Path<String>,
+    body: Body,
+) -> Answer<JobSubmitted> {
+    let bytes = collected(body).await?;
+    let request = if bytes.is_empty() {
+        CancelRequest::default()
+    } else {
+        parsed(&bytes)?
+    };
+    Ok(Json(if request.tree {
+        shared.director.cancel_tree(&id).await?
+    } else {
+        shared.director.cancel(&id).await?
+    }))
+}
+
+async fn run_plan(State(shared): SharedState, body: Body) -> Answer<PlanView> {
+    let request: PlanRequest = document(body).await?;
+    Ok(Json(shared.director.run_plan(&request).await?))
+}
+
+async fn check_plan(State(shared): SharedState, body: Body) -> Answer<PlanView> {
+    let request: PlanRequest = document(body).await?;
+    Ok(Json(shared.director.check_plan(&request).await?))
+}
+
+async fn show_plan(State(shared): SharedState, Path(id): Path<String>) -> Answer<PlanView> {
+    Ok(Json(shared.director.plan(&id).await?))
 }
 
 async fn retry_job(

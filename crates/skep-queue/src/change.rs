@@ -3,6 +3,7 @@
 
 use crate::attempt::end_open_attempt;
 use crate::flow::order_ms;
+use crate::graph::{Ended, settle};
 use crate::line::Line;
 use crate::row::{Job, job_columns, live_job_columns};
 use skep_db::{DbError, Tx, Value, batches, params, placeholders, rows};
@@ -80,7 +81,8 @@ async fn write(tx: &mut Tx<'_>, job: &Job, timed: bool, now: i64) -> Result<(), 
     Ok(())
 }
 
-/// Moves ended jobs, as they are in memory, out of the table that is searched for work.
+/// Moves ended jobs, as they are in memory, out of the table that is searched for work, and
+/// settles whatever waited for them.
 pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<(), DbError> {
     for batch in batches(jobs) {
         let sql = format!(
@@ -100,7 +102,15 @@ pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<()
         let numbers: Vec<Value> = batch.iter().map(|job| job.number.into()).collect();
         tx.execute(&sql, &numbers).await?;
     }
-    Ok(())
+    let ended: Vec<Ended> = jobs
+        .iter()
+        .map(|job| Ended {
+            job: job.id.clone(),
+            state: job.state,
+            part_of: job.parent.clone(),
+        })
+        .collect();
+    settle(tx, &ended).await
 }
 
 const HISTORY_COLUMNS: usize = 25;

@@ -3,6 +3,7 @@
 use crate::error::EnqueueError;
 use crate::event::{JobPutOff, JobQueued, record};
 use crate::flow::{self, Debounce, Flow};
+use crate::graph;
 use crate::limits::{ATTEMPTS_MAX, BATCH_JOBS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX};
 use crate::line::Line;
 use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
@@ -106,7 +107,7 @@ pub async fn enqueue_all(tx: &mut Tx<'_>, new: &[NewJob]) -> Result<Vec<Enqueued
 }
 
 /// Writes jobs that are known to be new, with their events.
-async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbError> {
+async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
     let now = tx.now_ms().await?;
     let mut made = Vec::with_capacity(new.len());
     for batch in batches(new) {
@@ -118,6 +119,7 @@ async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, DbErr
             made.push(queued(tx, job, number, now).await?);
         }
     }
+    graph::join(tx, new).await?;
     Ok(made)
 }
 
@@ -182,7 +184,7 @@ fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {
     ]
 }
 
-fn run_at_ms(job: &NewJob, now: i64) -> i64 {
+pub(crate) fn run_at_ms(job: &NewJob, now: i64) -> i64 {
     let asked = job.run_at_ms.unwrap_or(now);
     match &job.flow.debounce {
         Some(debounce) => asked.max(now.saturating_add(debounce.quiet_ms)),
@@ -191,16 +193,7 @@ fn run_at_ms(job: &NewJob, now: i64) -> i64 {
 }
 
 async fn queued(tx: &mut Tx<'_>, new: &NewJob, number: i64, now: i64) -> Result<Enqueued, DbError> {
-    let event = JobQueued {
-        number,
-        kind: new.kind,
-        purpose: new.purpose,
-        tier: new.tier,
-        priority: new.priority,
-        run_at_ms: run_at_ms(new, now),
-        attempts_max: new.attempts_max,
-        parent: new.parent.clone(),
-    };
+    let event = JobQueued::of(new, number, run_at_ms(new, now));
     record(tx, &new.id, &event).await?;
     Ok(Enqueued {
         id: new.id.clone(),
@@ -242,7 +235,9 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
     // The one that was in the way may end or start between the two statements, once or twice.
     for _ in 0..3 {
         if let Some(row) = tx.query_opt(&sql, &values(new, now)).await? {
-            return Ok(queued(tx, new, row.get("number")?, now).await?);
+            let made = queued(tx, new, row.get("number")?, now).await?;
+            graph::join(tx, &[new]).await?;
+            return Ok(made);
         }
         let Some(row) = tx.query_opt(&find, params![&new.owner, name]).await? else {
             continue;
@@ -314,7 +309,7 @@ async fn earlier_job(
     }))
 }
 
-fn validate(new: &NewJob) -> Result<(), EnqueueError> {
+pub(crate) fn validate(new: &NewJob) -> Result<(), EnqueueError> {
     let refuse = |field, reason| Err(EnqueueError::Invalid { field, reason });
     for (field, text) in [
         ("owner", Some(&new.owner)),

@@ -25,6 +25,20 @@ pub enum EnqueueError {
         /// What it must be.
         reason: &'static str,
     },
+    /// It would be a part of a part of a part, beyond
+    /// [`TREE_DEPTH_MAX`](crate::limits::TREE_DEPTH_MAX).
+    #[error("enqueue the job: it would be {depth} levels below its root")]
+    TooDeep {
+        /// How deep it would be.
+        depth: i64,
+    },
+    /// Too many jobs were asked for below one root, beyond
+    /// [`TREE_JOBS_MAX`](crate::limits::TREE_JOBS_MAX).
+    #[error("enqueue the job: it would be number {count} below its root")]
+    TooWide {
+        /// How many there would be.
+        count: i64,
+    },
     /// The store failed.
     #[error("enqueue the job")]
     Db(#[from] DbError),
@@ -179,6 +193,8 @@ impl EnqueueError {
         match self {
             Self::Conflict { .. } => "idempotency_conflict",
             Self::Invalid { .. } => "job_invalid",
+            Self::TooDeep { .. } => "graph_too_deep",
+            Self::TooWide { .. } => "graph_too_wide",
             Self::Db(_) => "database_unavailable",
         }
     }
@@ -186,6 +202,9 @@ impl EnqueueError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
+            Self::TooDeep { .. } | Self::TooWide { .. } => {
+                Some("a job that keeps asking for jobs is a runaway; look at its root".into())
+            }
             Self::Conflict { existing } => Some(format!(
                 "look at `skep job show {existing}`, or send the request with a key of its own"
             )),

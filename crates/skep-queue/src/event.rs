@@ -3,6 +3,7 @@
 //! Ids, numbers and words of the vocabulary only; names of owners, projects and models stay in
 //! the rows.
 
+use crate::enqueue::NewJob;
 use crate::refusal::RefusalReason;
 use serde::{Deserialize, Serialize};
 use skep_db::{DbError, Tx};
@@ -45,6 +46,62 @@ event! {
         attempts_max: i64,
         /// The job it is a part of.
         parent: Option<JobId>,
+    }
+}
+
+impl JobQueued {
+    /// The event of a job that was written with `number`, to run from `run_at_ms` on.
+    pub(crate) fn of(new: &NewJob, number: i64, run_at_ms: i64) -> Self {
+        Self {
+            number,
+            kind: new.kind,
+            purpose: new.purpose,
+            tier: new.tier,
+            priority: new.priority,
+            run_at_ms,
+            attempts_max: new.attempts_max,
+            parent: new.parent.clone(),
+        }
+    }
+}
+
+event! {
+    /// A job that was just asked for waits for others.
+    JobWaits, "job_waits" {
+        /// `blocked`, or `waiting_children` for one that waits for its parts.
+        state: JobState,
+        /// How many things it waits for.
+        edges: i64,
+    }
+}
+
+event! {
+    /// A job will not start, because something it waited for did not come about.
+    JobSkipped, "job_skipped" {
+        /// The parent.
+        cause: Option<JobId>,
+        /// The state that the parent ended in; `done` if it left no such artifact.
+        state: JobState,
+    }
+}
+
+event! {
+    /// A skipped job waits again, because the job that it was skipped for was retried.
+    JobReopened, "job_reopened" {
+        /// The retried job.
+        because: JobId,
+    }
+}
+
+event! {
+    /// A job left an artifact.
+    ArtifactLeft, "artifact_left" {
+        /// The fence of the attempt.
+        fence: Fence,
+        /// SHA-256 of its bytes, in hexadecimal.
+        digest: String,
+        /// Its size.
+        bytes: i64,
     }
 }
 

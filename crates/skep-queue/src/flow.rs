@@ -117,12 +117,18 @@ impl FlowPolicy {
     }
 }
 
+/// What stands between the parts of a lane.
+pub(crate) const LANE_MARK: &str = "\u{1f}";
+
 /// The lane of a job: equal for jobs that every limit treats alike. Not for reading back.
 pub(crate) fn lane(flow: &Flow, project: &str) -> String {
     let backend = flow.backend.as_deref().unwrap_or("");
     let key = flow.key.as_ref().map_or("", |key| &key.name);
     // No name holds this character, see `validate`.
-    format!("{}\u{1f}{project}\u{1f}{backend}\u{1f}{key}", flow.queue)
+    format!(
+        "{}{LANE_MARK}{project}{LANE_MARK}{backend}{LANE_MARK}{key}",
+        flow.queue
+    )
 }
 
 /// The place in the line of a job that is due at `run_at_ms`.

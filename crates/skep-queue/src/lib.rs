@@ -1,9 +1,9 @@
 //! Durable jobs: asked for once, claimed by one, ended by whoever holds the current fence.
 //!
 //! Owns `job` (live), `job_history` (ended), `job_key`, `attempt`, `queue_pause`, `queue_gate` and
-//! `queue_rate`, and for [`schedule`] two tables more; the view `job_all` shows both kinds of job.
-//! Every function joins the caller's transaction, appends a ledger event for every change and wakes
-//! [`TOPIC`].
+//! `queue_rate`, and the tables of [`schedule`] and [`graph`]; the view `job_all` shows both kinds of
+//! job. Every function joins the caller's transaction, appends a ledger event for every change and
+//! wakes [`TOPIC`].
 //!
 //! Invariants:
 //! - a job's state changes only along `JobState::to`; what was refused is recorded;
@@ -15,7 +15,7 @@
 //! attempt is written once if its worker was never started, and the authority only lives while
 //! somebody holds the job.
 //!
-//! Locks are taken in the order gate, job, authority, attempt. Knows nothing of agents, models or
+//! Locks are taken in the order gate, job, authority, attempt, and after them those of [`graph`]. Knows nothing of agents, models or
 //! HTTP.
 
 mod advance;
@@ -28,6 +28,7 @@ mod error;
 pub mod event;
 mod finish;
 pub mod flow;
+pub mod graph;
 mod lease;
 pub mod limits;
 mod line;
@@ -108,6 +109,22 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             name: "schedule_firing",
             tier: "sensitive",
         },
+        Table {
+            name: "job_node",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_edge",
+            tier: "sensitive",
+        },
+        Table {
+            name: "job_tree",
+            tier: "convenience",
+        },
+        Table {
+            name: "artifact",
+            tier: "sensitive",
+        },
     ],
     steps: &[
         Step {
@@ -121,6 +138,12 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             intent: "create-schedules",
             sqlite: include_str!("../schema/0002-create-schedules.sqlite.sql"),
             postgres: include_str!("../schema/0002-create-schedules.postgres.sql"),
+        },
+        Step {
+            version: 3,
+            intent: "job-graph",
+            sqlite: include_str!("../schema/0003-job-graph.sqlite.sql"),
+            postgres: include_str!("../schema/0003-job-graph.postgres.sql"),
         },
     ],
 };

@@ -79,3 +79,29 @@ pub const SCHEDULE_REASON_BYTES_MAX: usize = 2 * 1024;
 /// How many milliseconds a run asked for by a person looks ahead for a slot of its own; only as many
 /// runs as may go on side by side can have taken them.
 pub const MANUAL_SLOTS_MAX: i64 = 256;
+/// Nodes of one graph: a plan of thousands is made by a program, and this many still fit into one
+/// transaction of a second.
+pub const GRAPH_NODES_MAX: usize = 20_000;
+/// Steps of a graph one after another; other jobs that it comes after count as well.
+pub const GRAPH_LEVELS_MAX: i64 = 2_000;
+/// Children of one node: what ends with it is settled in one transaction.
+pub const GRAPH_FAN_OUT_MAX: usize = 10_000;
+/// Edges of one node, to bound what one row of a plan can ask for.
+pub const GRAPH_EDGES_MAX: usize = 10_000;
+/// Rows written by one statement of a graph: bounds the text of its parameter to a megabyte.
+pub const GRAPH_ROWS_MAX: usize = 2_000;
+/// The longest name of a node or an artifact: it becomes the name of a folder or file.
+pub const NODE_NAME_BYTES_MAX: usize = 64;
+/// Generations of parts below one root: a job that asks for jobs that ask for jobs is a runaway
+/// long before.
+pub const TREE_DEPTH_MAX: i64 = 16;
+/// Jobs ever asked for below one root.
+pub const TREE_JOBS_MAX: i64 = 50_000;
+/// Jobs ended by one transaction while a tree is cancelled; the caller repeats it.
+pub const CANCEL_TREE_JOBS_MAX: i64 = 128;
+/// Artifacts of one job: more than this is an archive, which is one artifact.
+pub const ARTIFACTS_MAX: usize = 32;
+/// The largest artifact, in bytes. Each is copied into the fence of every child.
+pub const ARTIFACT_BYTES_MAX: i64 = 16 * 1024 * 1024;
+/// All artifacts of one job together, in bytes.
+pub const ARTIFACTS_BYTES_MAX: i64 = 64 * 1024 * 1024;

@@ -3,6 +3,7 @@
 use crate::error::RetryError;
 use crate::event::{JobRetried, record};
 use crate::flow::{Flow, lane, order_ms};
+use crate::graph;
 use crate::line::Line;
 use crate::read;
 use crate::row::{Job, job_columns};
@@ -12,9 +13,11 @@ use skep_types::{JobId, JobState};
 /// Queues an ended job again, under its id and number, with its attempts kept.
 ///
 /// It gets `extra_attempts` more, and at least one that it has not used. A `done` job is not run
-/// again in place.
+/// again in place. A skipped one starts although what it waited for did not come about. Jobs that
+/// were skipped for this one alone wait for it again.
 pub async fn retry(tx: &mut Tx<'_>, job: &JobId, extra_attempts: i64) -> Result<Job, RetryError> {
-    let sql = "SELECT state, attempts_used, attempts_max FROM job_history WHERE id = ?1 /*lock*/";
+    let sql = "SELECT state, attempts_used, attempts_max, parent FROM job_history
+        WHERE id = ?1 /*lock*/";
     let Some(row) = tx.query_opt(sql, params![job.as_str()]).await? else {
         return Err(match read::job(tx, job).await? {
             Some(live) => RetryError::Live { state: live.state },
@@ -27,6 +30,7 @@ pub async fn retry(tx: &mut Tx<'_>, job: &JobId, extra_attempts: i64) -> Result<
     let attempts_max = max.saturating_add(extra_attempts.max(0)).max(used + 1);
     move_back(tx, job, attempts_max).await?;
     record(tx, job, &JobRetried { from, attempts_max }).await?;
+    graph::reopen(tx, job, row.parse_opt("parent")?.as_ref()).await?;
     read::job(tx, job).await?.ok_or(RetryError::NotFound)
 }
 

@@ -2,6 +2,7 @@
 
 mod holder;
 mod ledger;
+mod plan;
 pub(crate) mod program;
 mod queue;
 mod run;

@@ -4,6 +4,7 @@
 
 mod disk;
 mod long;
+mod plan;
 mod point;
 mod random;
 mod schedule;

@@ -10,6 +10,7 @@ mod dispatch;
 mod end;
 mod honest;
 mod landing;
+mod plan;
 mod prepare;
 mod review;
 mod runner;

@@ -7,6 +7,7 @@ mod claim;
 mod end;
 mod enqueue;
 mod flow;
+mod graph;
 mod lease;
 mod list;
 mod schedule;

@@ -18,7 +18,7 @@ pub use contract::{ContractStatus, ResultContract};
 pub use failure::FailureClass;
 pub use id::{AttemptId, BudgetId, CallId, EventId, Fence, JobId, KeyId, NodeId, ScheduleId};
 pub use money::{MicroUsd, TokenCounts};
-pub use policy::{Gate, JobKind, NodeRole, Purpose, Role, Tier};
+pub use policy::{EdgeWhen, Gate, JobKind, NodeRole, Purpose, Role, Tier};
 pub use schedule::{CatchUp, FiringCause, FiringState, Overlap, ScheduleState, SlotShift};
 pub use scope::{Scope, ScopeError};
 pub use state::{AttemptState, DeliveryState, IllegalTransition, JobState, LandingState};

@@ -17,6 +17,18 @@ text_enum! {
 }
 
 text_enum! {
+    /// Which end of another job a job waits for.
+    EdgeWhen, "condition of an edge" {
+        /// It is done.
+        Success => "success",
+        /// It has ended, however.
+        AnyEnd => "any_end",
+        /// It is done and left an artifact of a name.
+        Artifact => "artifact",
+    }
+}
+
+text_enum! {
     /// Why the work is done, for the account of what autonomy costs.
     Purpose, "purpose" {
         /// A person asked for it.

@@ -130,13 +130,20 @@ impl JobState {
             S::Verifying => {
                 matches!(
                     to,
-                    S::InReview | S::Rework | S::Landing | S::Done | S::WaitingHuman
+                    S::InReview
+                        | S::Rework
+                        | S::Landing
+                        | S::Done
+                        | S::WaitingHuman
+                        | S::WaitingChildren
                 )
             }
             S::InReview => matches!(to, S::Rework | S::Landing | S::Done | S::WaitingHuman),
             S::Landing => matches!(to, S::Done | S::Rework | S::WaitingHuman),
             // A retry by a person starts the job again; a done job is never re-run in place.
-            S::Failed | S::Cancelled | S::Skipped | S::Quarantined => matches!(to, S::Queued),
+            S::Failed | S::Cancelled | S::Quarantined => matches!(to, S::Queued),
+            // It waits again when what it was skipped for is retried.
+            S::Skipped => matches!(to, S::Queued | S::Blocked),
             S::Done => false,
         }
     }

@@ -7,6 +7,7 @@ pub(crate) mod doctor;
 pub(crate) mod job;
 pub(crate) mod ledger;
 pub(crate) mod node;
+pub(crate) mod plan;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod schedule;

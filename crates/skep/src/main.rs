@@ -109,6 +109,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure>
         Command::Node(arguments) => commands::node::node(session, arguments).await,
         Command::Queue(arguments) => commands::queue::queue(session, arguments).await,
         Command::Schedule(arguments) => commands::schedule::schedule(session, arguments).await,
+        Command::Plan(arguments) => commands::plan::plan(session, arguments).await,
         Command::Ledger(arguments) => commands::ledger::ledger(session, arguments).await,
         Command::Doctor => commands::doctor::doctor(session).await,
         Command::Completions(arguments) => {

@@ -9,8 +9,8 @@ use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
     Client, ClientError, DiffView, DispatchRequest, EventView, FiringView, JobListQuery,
     JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerHeadView, LedgerView, LogView,
-    NodeView, Page, PauseRequest, PreviewView, QueueView, RetryRequest, ScheduleRequest,
-    ScheduleSummary, ScheduleView,
+    NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView, QueueView, RetryRequest,
+    ScheduleRequest, ScheduleSummary, ScheduleView,
 };
 use skep_director::{Home, JobQuery};
 use skep_ledger::Anchor;
@@ -148,6 +148,34 @@ impl Reach {
         Ok(match self {
             Self::Holder(client) => client.cancel(job).await?,
             Self::Direct(open) => open.director.cancel(job).await?,
+        })
+    }
+
+    pub(crate) async fn cancel_tree(&self, job: &str) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.cancel_tree(job).await?,
+            Self::Direct(open) => open.director.cancel_tree(job).await?,
+        })
+    }
+
+    pub(crate) async fn run_plan(&self, request: &PlanRequest) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.run_plan(request).await?,
+            Self::Direct(open) => open.director.run_plan(request).await?,
+        })
+    }
+
+    pub(crate) async fn check_plan(&self, request: &PlanRequest) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.check_plan(request).await?,
+            Self::Direct(open) => open.director.check_plan(request).await?,
+        })
+    }
+
+    pub(crate) async fn plan(&self, plan: &str) -> Result<PlanView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.plan(plan).await?,
+            Self::Direct(open) => open.director.plan(plan).await?,
         })
     }
 

@@ -2,7 +2,7 @@
 //!
 //! Invariant: a line is as wide as the output at most; the one flexible column gives way.
 
-use crate::output::{Printer, Tone, cut, one_line, width};
+use crate::output::{Printer, Tone, cut, one_line, width, without_controls};
 
 /// The space between two columns.
 const GAP: &str = "  ";
@@ -26,6 +26,11 @@ impl Cell {
     /// A cell in a tone.
     pub(crate) fn toned(text: &str, tone: Tone) -> Self {
         Self(one_line(text), tone)
+    }
+
+    /// A cell that was laid out: its spaces are kept.
+    pub(crate) fn drawn(text: &str) -> Self {
+        Self(without_controls(text), Tone::Plain)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The end of a worker: what it left is taken in, and what that means for its job.
 
 use super::{After, Ended, Worker, parse_oid};
+use crate::artifact::{self, StoreError};
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ResultRecorded};
@@ -10,6 +11,7 @@ use crate::running::Signal;
 use crate::verify::record_missing;
 use skep_db::Tx;
 use skep_harness::RunOutcome;
+use skep_queue::graph::{self, NewArtifact};
 use skep_queue::{AttemptEnd, Claim, Lease};
 use skep_sandbox::AttemptRepository;
 use skep_stdx::{Entropy, Redactor};
@@ -38,7 +40,7 @@ impl Worker<'_> {
         };
         let imported = self.import(repository).await?;
         skep_stdx::crash::point("attempt.imported");
-        let end = match End::of(&outcome, failure, imported.as_ref().err()) {
+        let mut end = match End::of(&outcome, failure, imported.as_ref().err()) {
             // Nobody raises the budget of a review; the job it is about asks a person instead.
             End::Parked(class) if self.dispatch.reviews.is_some() => End::Failed(class),
             end @ (End::Contract | End::Parked(_) | End::Failed(_)) => end,
@@ -48,6 +50,18 @@ impl Worker<'_> {
             && let Some(shortage) = crate::room::shortage(&self.context.home)
         {
             return Err(shortage.refusal().into());
+        }
+        let mut refused = None;
+        let mut artifacts = Vec::new();
+        if end == End::Contract {
+            match artifact::store(self.context, folder, redactor, self.dispatch.tier) {
+                Ok(stored) => artifacts = stored,
+                Err(StoreError::Failed(error)) => return Err(error.into()),
+                Err(StoreError::Refused(why)) => {
+                    end = End::Failed(FailureClass::InvalidOutput);
+                    refused = Some(why);
+                }
+            }
         }
         let (contract, claims) = match &outcome.contract {
             Ok(contract) => (
@@ -62,7 +76,9 @@ impl Worker<'_> {
             attempt: self.attempt.clone(),
             job: self.lease.job.clone(),
             fence: self.lease.fence,
-            contract_error: error.or_else(|| imported.as_ref().err().cloned()),
+            contract_error: error
+                .or_else(|| imported.as_ref().err().cloned())
+                .or(refused),
             tip_commit: imported.ok(),
             contract: claims,
             report: read_limited(&folder.join("out/review.json"), redactor)
@@ -82,7 +98,7 @@ impl Worker<'_> {
             exit_code: row.exit_code,
             refusals,
         };
-        self.record_end(row, recorded, end, outcome.session_id)
+        self.record_end(row, recorded, end, outcome.session_id, artifacts)
             .await
     }
 
@@ -113,6 +129,7 @@ impl Worker<'_> {
         recorded: ResultRecorded,
         end: End,
         session_id: Option<String>,
+        artifacts: Vec<NewArtifact>,
     ) -> Result<After, StepFailure> {
         let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
         let delay_ms = self.retry_delay_ms(end);
@@ -121,6 +138,9 @@ impl Worker<'_> {
             .db
             .write("attempt ended", async move |tx: &mut Tx<'_>| {
                 put_result(tx, &row).await?;
+                graph::put_artifacts(tx, &lease, &artifacts)
+                    .await
+                    .map_err(|e| DirectorError::outside("record the artifacts", e))?;
                 event::append(tx, lease.job.as_str(), &recorded).await?;
                 // What answered is the gateway's word, not the worker's.
                 let answered = skep_gateway::attempt_models(tx, &attempt).await?;

@@ -1,6 +1,7 @@
 //! Starting a worker: its repository, its key, its fence, its launch plan.
 
 use super::{Worker, parse_oid};
+use crate::artifact;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::event::{self, FenceProved};
@@ -96,12 +97,24 @@ impl Worker<'_> {
             limits: skep_sandbox::ProcessLimits::default(),
             launcher: context.launcher.clone(),
         };
+        let inputs = artifact::inputs(context, dispatch).await?;
+        let paths = spec.paths();
+        let instruction = instruction + &artifact::note(&paths, &inputs, &dispatch.artifacts);
         let (key_id, key) = self.mint().await?;
         let redactor = Redactor::new([key.clone()]);
         let fence = skep_sandbox::prepare(&spec).await.map_err(fence_failure)?;
         let url = fence.gateway_url().unwrap_or_default().to_owned();
-        let plan = self.plan(kind, &spec, url, scope, instruction, key)?;
+        let mut plan = self.plan(kind, &spec, url, scope, instruction, key)?;
         write_inputs(&folder.join("in"), &plan).await?;
+        artifact::lay_out(context, folder, &inputs)?;
+        for (name, place) in [
+            (artifact::OUTPUT_VARIABLE, &paths.output),
+            (artifact::INPUT_VARIABLE, &paths.input),
+        ] {
+            let place = place.join(artifact::FOLDER);
+            plan.env
+                .push((name.to_owned(), place.to_string_lossy().into_owned()));
+        }
         let command = FencedCommand {
             argv: plan.argv,
             env: plan.env,

@@ -99,6 +99,8 @@ fn dispatch(waived: &[&str]) -> Dispatch {
         reviews: None,
         reviewed_commit: None,
         rework_rounds_max: 2,
+        base_from: None,
+        artifacts: Vec::new(),
     }
 }
 

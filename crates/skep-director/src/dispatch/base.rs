@@ -3,23 +3,110 @@
 
 use crate::director::Context;
 use crate::error::DirectorError;
+use crate::event::{self, BasePinned};
+use crate::record::{self, Dispatch};
 use skep_api::DispatchRequest;
+use skep_db::Tx;
+use skep_queue::Lease;
 use skep_sandbox::Git;
 use skep_types::Role;
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 /// What was pinned at dispatch.
+#[derive(Debug, Clone)]
 pub(super) struct Pinned {
     pub(super) repo: PathBuf,
     pub(super) vault: PathBuf,
     pub(super) base: String,
+    /// What the base was resolved from.
+    pub(super) from: String,
     pub(super) target: Option<String>,
     pub(super) project: String,
     pub(super) warnings: Vec<String>,
 }
 
+/// What was pinned for the requests of one plan: those that name the same place start from the
+/// same commit, and git is asked once.
+#[derive(Debug, Default)]
+pub(crate) struct Pins(HashMap<Place, Pinned>);
+
+/// Repository, base, target branch, and whether it lands at all.
+type Place = (Option<String>, Option<String>, Option<String>, bool);
+
 /// Pins what the request names.
 pub(super) async fn pin(
+    context: &Context,
+    request: &DispatchRequest,
+    role: Role,
+    pins: &mut Pins,
+) -> Result<Pinned, DirectorError> {
+    let place = (
+        request.repo.clone(),
+        request.base.clone(),
+        request.target_branch.clone(),
+        role == Role::Builder,
+    );
+    if let Some(pinned) = pins.0.get(&place) {
+        return Ok(pinned.clone());
+    }
+    let pinned = look_up(context, request, role).await?;
+    pins.0.insert(place, pinned.clone());
+    Ok(pinned)
+}
+
+/// Pins the base of a job that waited for others, under its lease: the start that its record
+/// names, as it is now that they have ended and landed. The commit is the job's from then on,
+/// however often it is tried.
+pub(crate) async fn pin_base(
+    context: &Context,
+    lease: &Lease,
+    record: &Dispatch,
+) -> Result<String, DirectorError> {
+    let incomplete = || DirectorError::incomplete("the record names no place to start from");
+    let repo = record.repo.as_deref().ok_or_else(incomplete)?;
+    let from = record.base_from.as_deref().ok_or_else(incomplete)?;
+    let base = resolve(&Git::discovering(repo), from, Path::new(repo)).await?;
+    let (lease, commit) = (lease.clone(), base.clone());
+    context
+        .db
+        .write("pin base", async move |tx: &mut Tx<'_>| {
+            skep_authority::demand(tx, &lease.job, lease.fence)
+                .await
+                .map_err(|e| DirectorError::outside("show the current fence", e))?;
+            record::pin_base(tx, &lease.job, &commit).await?;
+            let pinned = BasePinned {
+                job: lease.job.clone(),
+                fence: lease.fence,
+                commit: commit.clone(),
+            };
+            event::append(tx, lease.job.as_str(), &pinned).await
+        })
+        .await?;
+    skep_stdx::crash::point("attempt.pinned");
+    Ok(base)
+}
+
+async fn resolve(git: &Git, start: &str, repo: &Path) -> Result<String, DirectorError> {
+    let name = format!("{start}^{{commit}}");
+    let arguments = [
+        "rev-parse",
+        "--verify",
+        "--quiet",
+        "--end-of-options",
+        &name,
+    ];
+    let commit = git.run(&arguments).await.map_err(|_| {
+        DirectorError::usage(
+            "base_not_found",
+            format!("there is no commit `{start}` in {}", repo.display()),
+            "name a commit, branch or tag that exists with --base; a new repository needs a first commit",
+        )
+    })?;
+    Ok(commit.trim().to_owned())
+}
+
+async fn look_up(
     context: &Context,
     request: &DispatchRequest,
     role: Role,
@@ -74,16 +161,7 @@ pub(super) async fn pin(
         .clone()
         .or_else(|| target.clone())
         .unwrap_or_else(|| "HEAD".to_owned());
-    let base = git
-        .run(&["rev-parse", "--verify", "--quiet", "--end-of-options", &format!("{start}^{{commit}}")])
-        .await
-        .map_err(|_| {
-            DirectorError::usage(
-                "base_not_found",
-                format!("there is no commit `{start}` in {}", repo.display()),
-                "name a commit, branch or tag that exists with --base; a new repository needs a first commit",
-            )
-        })?;
+    let base = resolve(&git, &start, &repo).await?;
     let vault = skep_sandbox::ensure_vault(context.home.shared(), &repo)
         .await
         .map_err(|e| DirectorError::outside("open the engine's own copy of the repository", e))?;
@@ -93,7 +171,7 @@ pub(super) async fn pin(
         .unwrap_or_default();
     let warnings = (!dirty.trim().is_empty())
         .then(|| {
-            let short = &base.trim()[..12.min(base.trim().len())];
+            let short = &base[..12.min(base.len())];
             format!(
                 "the work tree has uncommitted changes; the job starts from {short} without them"
             )
@@ -108,7 +186,8 @@ pub(super) async fn pin(
     Ok(Pinned {
         repo,
         vault,
-        base: base.trim().to_owned(),
+        base,
+        from: start,
         target,
         project,
         warnings,

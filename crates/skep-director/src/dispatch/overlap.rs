@@ -1,31 +1,76 @@
-//! Scopes of live builders: two of one repository never overlap.
+//! Scopes of live builders: two of one repository that may run at the same time never overlap.
 
 use crate::error::DirectorError;
 use crate::limits::PAGE_MAX;
 use crate::record::Dispatch;
 use skep_db::Tx;
-use skep_queue::JobFilter;
-use skep_types::{JobState, Role, Scope};
+use skep_queue::{Job, JobFilter};
+use skep_types::{JobId, JobState, Role, Scope};
+use std::collections::{BTreeSet, HashMap};
 
-/// Two live builders never hold overlapping scopes of one repository.
+/// Refuses `records`, which were just queued, if one of them could write where another live
+/// builder writes at the same time. Jobs that wait for one another may share a scope; so may
+/// `records` among themselves, whoever made them has looked.
 pub(crate) async fn refuse_overlap(
     tx: &mut Tx<'_>,
-    record: &Dispatch,
+    records: &[&Dispatch],
 ) -> Result<(), DirectorError> {
-    if record.role != Role::Builder {
+    let mut builders = Vec::new();
+    for record in records.iter().filter(|r| r.role == Role::Builder) {
+        builders.push((*record, scope_of(record)?));
+    }
+    if builders.is_empty() {
         return Ok(());
     }
     // Two transactions would not see each other's job; the second waits here for the first.
     tx.query_one("SELECT one FROM scope_gate WHERE one = 1 /*lock*/", &[])
         .await?;
-    let scope = scope_of(record)?;
-    let live: Vec<JobState> = JobState::ALL
-        .iter()
-        .copied()
-        .filter(|s| !s.is_terminal())
-        .collect();
+    let own: BTreeSet<&JobId> = records.iter().map(|record| &record.job).collect();
+    let mut ordered: HashMap<&JobId, BTreeSet<JobId>> = HashMap::new();
+    for job in live_jobs(tx).await? {
+        if own.contains(&job.id) {
+            continue;
+        }
+        let other = crate::record::dispatch(tx, &job.id).await?;
+        if other.role != Role::Builder {
+            continue;
+        }
+        let theirs = scope_of(&other)?;
+        for (record, scope) in &builders {
+            if other.vault != record.vault || !theirs.overlaps(scope) {
+                continue;
+            }
+            if !ordered.contains_key(&record.job) {
+                let with = skep_queue::graph::ordered_with(tx, &record.job).await?;
+                ordered.insert(&record.job, with);
+            }
+            if !ordered[&record.job].contains(&job.id) {
+                return Err(overlaps(&job, &other));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn overlaps(job: &Job, other: &Dispatch) -> DirectorError {
+    DirectorError::policy(
+        "scope_overlap",
+        format!(
+            "job {} already works inside {} of this repository",
+            job.number,
+            other.scope.join(", ")
+        ),
+        format!(
+            "wait for it (`skep job show {}`), cancel it, or give a --scope apart from it",
+            job.number
+        ),
+    )
+}
+
+async fn live_jobs(tx: &mut Tx<'_>) -> Result<Vec<Job>, DirectorError> {
+    let live = JobState::ALL.iter().copied().filter(|s| !s.is_terminal());
     let filter = JobFilter {
-        states: live,
+        states: live.collect(),
         ..JobFilter::default()
     };
     let mut cursor = None;
@@ -35,36 +80,13 @@ pub(crate) async fn refuse_overlap(
         jobs.extend(page.items);
         cursor = page.next_cursor;
         if cursor.is_none() {
-            break;
+            return Ok(jobs);
         }
     }
-    for job in jobs {
-        if job.id == record.job {
-            continue;
-        }
-        let other = crate::record::dispatch(tx, &job.id).await?;
-        if other.vault != record.vault || other.role != Role::Builder {
-            continue;
-        }
-        if scope_of(&other)?.overlaps(&scope) {
-            return Err(DirectorError::policy(
-                "scope_overlap",
-                format!(
-                    "job {} already works inside {} of this repository",
-                    job.number,
-                    other.scope.join(", ")
-                ),
-                format!(
-                    "wait for it (`skep job show {}`), cancel it, or give a --scope apart from it",
-                    job.number
-                ),
-            ));
-        }
-    }
-    Ok(())
 }
 
-fn scope_of(record: &Dispatch) -> Result<Scope, DirectorError> {
+/// Where a record lets its worker write.
+pub(crate) fn scope_of(record: &Dispatch) -> Result<Scope, DirectorError> {
     Scope::parse(&record.scope).map_err(|error| {
         DirectorError::usage(
             "bad_scope",

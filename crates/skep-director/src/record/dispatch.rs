@@ -12,7 +12,11 @@ pub(crate) struct Dispatch {
     pub(crate) instruction: String,
     pub(crate) repo: Option<String>,
     pub(crate) vault: Option<String>,
+    /// Where the work starts; absent while the job waits for others, and then pinned by its first
+    /// attempt.
     pub(crate) base_commit: Option<String>,
+    /// What that is resolved from: the commit, branch or tag to start from.
+    pub(crate) base_from: Option<String>,
     pub(crate) target_branch: Option<String>,
     pub(crate) scope: Vec<String>,
     pub(crate) role: Role,
@@ -32,6 +36,8 @@ pub(crate) struct Dispatch {
     /// The commit that is reviewed.
     pub(crate) reviewed_commit: Option<String>,
     pub(crate) rework_rounds_max: i64,
+    /// The artifacts that it is to leave.
+    pub(crate) artifacts: Vec<String>,
 }
 
 impl Dispatch {
@@ -50,6 +56,7 @@ impl Dispatch {
             repo: row.get("repo")?,
             vault: row.get("vault")?,
             base_commit: row.get("base_commit")?,
+            base_from: row.get("base_from")?,
             target_branch: row.get("target_branch")?,
             scope: json("scope", &row.get::<String>("scope")?)?,
             role: row.parse("role")?,
@@ -66,6 +73,10 @@ impl Dispatch {
             reviews: row.parse_opt("reviews")?,
             reviewed_commit: row.get("reviewed_commit")?,
             rework_rounds_max: row.get("rework_rounds_max")?,
+            artifacts: match row.get::<Option<String>>("artifacts")? {
+                Some(names) => json("artifacts", &names)?,
+                None => Vec::new(),
+            },
         })
     }
 }
@@ -74,9 +85,9 @@ impl Dispatch {
 pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), DbError> {
     let sql = "INSERT INTO dispatch (job_id, instruction, repo, vault, base_commit, target_branch,
             scope, role, tier, worker, harness, model, command, checks, gate, budget_micro_usd,
-            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max)
+            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max, base_from, artifacts)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-            ?19, ?20, ?21)";
+            ?19, ?20, ?21, ?22, ?23)";
     let row = params![
         d.job.as_str(),
         &d.instruction,
@@ -99,6 +110,8 @@ pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), Db
         d.reviews.as_ref().map(JobId::as_str),
         d.reviewed_commit.as_deref(),
         d.rework_rounds_max,
+        d.base_from.as_deref(),
+        to_json(&d.artifacts),
     ];
     tx.execute(sql, row).await.map(|_| ())
 }
@@ -112,6 +125,14 @@ pub(crate) async fn dispatch(tx: &mut Tx<'_>, job: &JobId) -> Result<Dispatch, D
         )
         .await?;
     Dispatch::from_row(&row)
+}
+
+/// Pins the base of a job that was dispatched without one.
+pub(crate) async fn pin_base(tx: &mut Tx<'_>, job: &JobId, commit: &str) -> Result<(), DbError> {
+    let sql = "UPDATE dispatch SET base_commit = ?2 WHERE job_id = ?1 AND base_commit IS NULL";
+    tx.execute(sql, params![job.as_str(), commit])
+        .await
+        .map(|_| ())
 }
 
 /// Says in one sentence why `job` is in its state.

@@ -58,6 +58,23 @@ pub(crate) async fn landings_under_way(
     rows.iter().map(LandingRow::from_row).collect()
 }
 
+/// Those of `jobs` whose landing is intended: each may be about to move its target.
+pub(crate) async fn landings_intended(
+    tx: &mut Tx<'_>,
+    jobs: &[JobId],
+) -> Result<Vec<JobId>, DbError> {
+    let mut intended = Vec::new();
+    for job in jobs {
+        if landing(tx, job)
+            .await?
+            .is_some_and(|row| row.state == LandingState::Landing)
+        {
+            intended.push(job.clone());
+        }
+    }
+    Ok(intended)
+}
+
 impl LandingRow {
     fn from_row(row: &Row) -> Result<Self, DbError> {
         Ok(Self {

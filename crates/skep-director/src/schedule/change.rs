@@ -32,7 +32,7 @@ pub(crate) async fn add(
     let owner = request.owner.unwrap_or_else(|| context.owner.clone());
     let precheck = request.precheck.map(precheck).transpose()?;
     let job = owned(request.job, &owner)?;
-    let warnings = dispatch::prepare(context, job.clone()).await?.warnings;
+    let warnings = dispatch::prepare_now(context, &job).await?.warnings;
     let id = ScheduleId::new(&*context.clock, &*context.entropy);
     let new = NewSchedule {
         id: id.clone(),

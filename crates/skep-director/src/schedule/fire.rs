@@ -158,7 +158,7 @@ pub(super) async fn prepared(
     context: &Context,
     template: &Template,
 ) -> Result<Ready, DirectorError> {
-    match dispatch::prepare(context, template.request.clone()).await {
+    match dispatch::prepare_now(context, &template.request).await {
         Ok(prepared) => Ok(Ready {
             start: Start::Job(prepared.record.job.clone()),
             job: Some(prepared),

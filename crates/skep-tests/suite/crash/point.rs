@@ -27,6 +27,7 @@ points! {
     attempt_prepared: "attempt.prepared", "noter", LOST;
     attempt_started: "attempt.started", "noter", LOST;
     attempt_imported: "attempt.imported", "noter", LOST;
+    artifact_kept: "artifact.kept", "noter", LOST;
     attempt_recorded: "attempt.recorded", "noter", KEPT;
     verify_gathered: "verify.gathered", "noter", KEPT;
     verify_concluded: "verify.concluded", "noter", KEPT;
@@ -90,8 +91,8 @@ mod every {
             site.die_at(point).await?;
         }
         let view = site.finish(&[job]).await?.remove(0);
-        // Three of the deaths came while a worker was at it.
-        assert_eq!(view.attempts.len(), 4, "{:#?}", view.attempts);
+        // Four of the deaths came while a worker was at it.
+        assert_eq!(view.attempts.len(), 5, "{:#?}", view.attempts);
         assert_eq!(view.verdicts.len(), 1, "{:#?}", view.verdicts);
         Ok(())
     }
@@ -104,6 +105,7 @@ fn every_listed_point_is_tried() {
     let tried: BTreeSet<_> = TRIED
         .iter()
         .chain(super::schedule::TRIED)
+        .chain(super::plan::TRIED)
         .filter_map(|point| point.split(':').next())
         .collect();
     assert_eq!(listed, tried);

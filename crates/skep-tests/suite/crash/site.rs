@@ -2,7 +2,7 @@
 
 use crate::director::SCHEMA;
 use anyhow::Context as _;
-use skep_api::{Client, EventStream, JobSubmitted, JobView};
+use skep_api::{Client, EventStream, JobSubmitted, JobView, PlanView};
 use skep_db::{Db, DbOptions, Location, Tx};
 use skep_gateway::Sums;
 use skep_stdx::Secret;
@@ -61,8 +61,10 @@ fn steps(mark: &str) -> String {
     format!(
         r#"
 (setsid sh -c 'sleep 600; : {mark}' > /dev/null 2>&1 &) &
-number=$(tr -dc 0-9 < "$SKEP_INSTRUCTION_FILE")
+number=$(head -n 1 "$SKEP_INSTRUCTION_FILE" | tr -dc 0-9)
+base() {{ git rev-parse HEAD~1; }}
 echo "$SKEP_JOB_ID" > note-$number.txt
+cp note-$number.txt "$SKEP_ARTIFACTS_DIR"
 save "feat: note $number"
 contract DONE "$(ran true 0 0 0)"
 "#
@@ -285,6 +287,56 @@ slots = {slots}
         self.assert_no_process().await
     }
 
+    /// Runs a command that prints one document, while nobody holds the home.
+    pub(super) async fn answer<T: serde::de::DeserializeOwned>(
+        &self,
+        arguments: &[&str],
+    ) -> anyhow::Result<T> {
+        let output = within("a command", self.command(arguments)?.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        serde_json::from_str(&said)
+            .with_context(|| format!("failed to run {arguments:?}: {said}"))
+            .map_err(|error| self.explained(error))
+    }
+
+    /// Submits a plan of two jobs, the second after the artifact of the first.
+    pub(super) async fn submit_plan(&self) -> anyhow::Result<PlanView> {
+        let file = self.store.folder().join("plan.toml");
+        let plan = format!(
+            r#"
+title = "Two notes"
+repo = "{}"
+worker = "noter"
+checks = ["true"]
+
+[[node]]
+name = "one"
+instruction = "Note 1"
+scope = ["note-1.txt"]
+artifacts = ["note-1.txt"]
+
+[[node]]
+name = "two"
+instruction = "Note 2"
+scope = ["note-2.txt"]
+after = [{{ node = "one", artifact = "note-1.txt" }}]
+"#,
+            self.project.text_path()
+        );
+        std::fs::write(&file, plan)?;
+        let file = file.to_string_lossy().into_owned();
+        self.answer(&["plan", "run", "--detach", &file]).await
+    }
+
+    /// Runs a command that is to die at `point`, while nobody holds the home.
+    pub(super) async fn die_in(&self, arguments: &[&str], point: &str) -> anyhow::Result<()> {
+        let mut command = self.command(arguments)?;
+        let mut process = command.env(CRASH_VARIABLE, point).spawn()?;
+        let status = within("the command dies", process.wait()).await??;
+        anyhow::ensure!(died(status), "it ended by itself: {status}");
+        Ok(())
+    }
+
     /// What the job's own budget holds.
     pub(super) async fn sums(&self, job: &JobId) -> anyhow::Result<Sums> {
         let db = self.db().await?;
@@ -352,6 +404,25 @@ slots = {slots}
         let left = processes_marked(&self.mark)?;
         anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
         Ok(())
+    }
+
+    /// Starts an engine, waits until the job has ended and was reported, and stops it.
+    pub(super) async fn reported(&self, job: &str) -> anyhow::Result<JobView> {
+        let engine = self.up().await?;
+        let mut events = engine.client.event_stream(0, Some(job)).await?;
+        let reported = async {
+            while let Some(event) = events.next().await? {
+                if event.kind == "report_delivered" {
+                    return anyhow::Ok(());
+                }
+            }
+            anyhow::bail!("the stream ended")
+        };
+        let ended = within("the job is reported", reported).await;
+        let view = engine.client.job(job).await?;
+        ended.with_context(|| format!("{view:#?}"))??;
+        engine.stop().await?;
+        Ok(view)
     }
 
     /// Starts an engine, waits until each job was reported, stops the engine in order, and fails

@@ -10,6 +10,7 @@ use crate::table::{Align, Cell, Table};
 use skep_api::{JobSubmitted, JobSummary, Page, RetryRequest};
 use skep_director::JobQuery;
 use skep_stdx::{Clock as _, SystemClock};
+use skep_types::JobState;
 
 /// Runs one of the commands.
 pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failure> {
@@ -51,7 +52,11 @@ pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failur
         }
         Job::Cancel(arguments) => {
             let reach = session.reach().await?;
-            let job = reach.cancel(&arguments.job).await?;
+            let job = if arguments.tree {
+                reach.cancel_tree(&arguments.job).await?
+            } else {
+                reach.cancel(&arguments.job).await?
+            };
             print_changed(session, &reach, &job)?;
         }
         Job::Retry(arguments) => retry(session, arguments).await?,
@@ -134,10 +139,19 @@ fn table(jobs: &[JobSummary], now_ms: i64) -> Table {
             age(now_ms - job.created_at).into(),
             job.cost_micro_usd.to_string().into(),
             crate::output::cut(&job.worker, WORKER_COLUMNS_MAX).into(),
-            job.title.as_str().into(),
+            task(job).into(),
         ]);
     }
     table
+}
+
+/// What a job is to do; before that why it does not do it, where it waits for others.
+fn task(job: &JobSummary) -> String {
+    let waits = matches!(job.state, JobState::Blocked | JobState::Skipped);
+    match job.state_reason.as_deref().filter(|_| waits) {
+        Some(reason) => format!("[{reason}] {}", job.title),
+        None => job.title.clone(),
+    }
 }
 
 /// The widest name of a worker in the list, in columns: the task needs the room.

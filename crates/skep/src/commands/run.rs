@@ -207,7 +207,7 @@ pub(super) fn request(run: &Run) -> Result<DispatchRequest, Failure> {
 }
 
 /// The server may have another current folder.
-fn absolute(path: &Path) -> Result<String, Failure> {
+pub(super) fn absolute(path: &Path) -> Result<String, Failure> {
     let unusable = |reason: &str| {
         Failure::usage(
             "repo_unusable",
