@@ -67,6 +67,32 @@ CREATE TABLE budget_window (
     CONSTRAINT budget_window_unconfirmed_micro_usd_check CHECK ((unconfirmed_micro_usd >= 0))
 ) WITH (fillfactor=50);
 
+CREATE TABLE call_answer (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    salt bytea NOT NULL,
+    text text NOT NULL,
+    problem text,
+    stop_reason text,
+    model_actual text,
+    provider_ms bigint NOT NULL,
+    CONSTRAINT call_answer_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX call_answer_by_job ON public.call_answer USING btree (job_id, fence);
+
+CREATE TABLE call_request (
+    job_id text NOT NULL,
+    request text NOT NULL,
+    model text NOT NULL,
+    worker text NOT NULL,
+    tier text NOT NULL,
+    budget_micro_usd bigint,
+    timeout_ms bigint NOT NULL,
+    CONSTRAINT call_request_pkey PRIMARY KEY (job_id)
+);
+
 CREATE TABLE check_run (
     job_id text NOT NULL,
     fence bigint NOT NULL,
@@ -79,6 +105,21 @@ CREATE TABLE check_run (
     log text NOT NULL,
     CONSTRAINT check_run_pkey PRIMARY KEY (job_id, fence, purpose, place)
 );
+
+CREATE TABLE dead_letter (
+    job_id text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    class text NOT NULL,
+    deaths bigint NOT NULL,
+    in_a_row bigint NOT NULL,
+    replays bigint NOT NULL,
+    died_at bigint NOT NULL,
+    CONSTRAINT dead_letter_pkey PRIMARY KEY (job_id)
+);
+
+CREATE INDEX dead_letter_open ON public.dead_letter USING btree (number) WHERE (state = ANY (ARRAY['failed'::text, 'quarantined'::text]));
 
 CREATE TABLE delivery (
     job_id text NOT NULL,
@@ -111,6 +152,7 @@ CREATE TABLE dispatch (
     reviews text,
     reviewed_commit text,
     rework_rounds_max bigint NOT NULL,
+    timeout_ms bigint,
     CONSTRAINT dispatch_pkey PRIMARY KEY (job_id)
 );
 
@@ -224,18 +266,13 @@ CREATE TABLE landing (
 );
 
 CREATE TABLE ledger_chain (
-    first_seq bigint NOT NULL,
-    last_seq bigint NOT NULL,
-    low_event bigint NOT NULL,
-    high_event bigint NOT NULL,
-    entries bytea NOT NULL,
+    seq bigint NOT NULL,
+    event_id bigint NOT NULL,
+    payload_digest bytea NOT NULL,
     hash bytea NOT NULL,
-    CONSTRAINT ledger_chain_pkey PRIMARY KEY (first_seq)
+    CONSTRAINT ledger_chain_event_id_key UNIQUE (event_id),
+    CONSTRAINT ledger_chain_pkey PRIMARY KEY (seq)
 );
-
-CREATE INDEX ledger_chain_event ON public.ledger_chain USING btree (high_event, first_seq);
-
-CREATE INDEX ledger_chain_late ON public.ledger_chain USING btree (last_seq) WHERE ((high_event - low_event) > 65536);
 
 CREATE TRIGGER ledger_chain_is_insert_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_chain FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
@@ -256,13 +293,31 @@ CREATE TRIGGER ledger_event_is_insert_only BEFORE UPDATE ON public.ledger_event 
 CREATE TRIGGER ledger_event_keeps_its_rows BEFORE DELETE OR TRUNCATE ON public.ledger_event FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
 CREATE TABLE ledger_head (
+    one bigint NOT NULL,
     seq bigint NOT NULL,
     hash bytea NOT NULL,
     signature bytea,
-    last_event bigint NOT NULL,
-    gaps bytea NOT NULL,
-    CONSTRAINT ledger_head_pkey PRIMARY KEY (seq)
+    CONSTRAINT ledger_head_one_check CHECK ((one = 1)),
+    CONSTRAINT ledger_head_pkey PRIMARY KEY (one)
+) WITH (fillfactor=50);
+
+CREATE TABLE ledger_unsealed (
+    event_id bigint NOT NULL,
+    CONSTRAINT ledger_unsealed_pkey PRIMARY KEY (event_id)
 );
+
+CREATE TABLE leftover (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    tip_commit text,
+    place text,
+    files bigint NOT NULL,
+    bytes bigint NOT NULL,
+    CONSTRAINT leftover_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX leftover_by_job ON public.leftover USING btree (job_id, fence);
 
 CREATE TABLE model_call (
     id text NOT NULL,
@@ -305,20 +360,6 @@ CREATE INDEX model_call_of_job ON public.model_call USING btree (job_id) WHERE (
 CREATE INDEX model_call_of_key ON public.model_call USING btree (key_id);
 
 CREATE INDEX model_call_under_way ON public.model_call USING btree (id) WHERE (state = 'reserved'::text);
-
-CREATE TABLE node (
-    id text NOT NULL,
-    host text NOT NULL,
-    roles text NOT NULL,
-    slots bigint NOT NULL,
-    version text NOT NULL,
-    shared_id text NOT NULL,
-    draining bigint NOT NULL,
-    started_at bigint NOT NULL,
-    seen_at bigint NOT NULL,
-    left_at bigint,
-    CONSTRAINT node_pkey PRIMARY KEY (id)
-);
 
 CREATE TABLE queue_gate (
     one bigint NOT NULL,
@@ -459,11 +500,36 @@ CREATE TABLE schema_step (
     CONSTRAINT schema_step_pkey PRIMARY KEY (owner, version)
 );
 
-CREATE TABLE scope_gate (
-    one bigint NOT NULL,
-    CONSTRAINT scope_gate_one_check CHECK ((one = 1)),
-    CONSTRAINT scope_gate_pkey PRIMARY KEY (one)
+CREATE TABLE shell_request (
+    job_id text NOT NULL,
+    command text NOT NULL,
+    repo text,
+    vault text,
+    base_commit text,
+    scope text NOT NULL,
+    tier text NOT NULL,
+    timeout_ms bigint NOT NULL,
+    output_bytes_max bigint NOT NULL,
+    CONSTRAINT shell_request_pkey PRIMARY KEY (job_id)
 );
+
+CREATE TABLE shell_run (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    exit_code bigint,
+    signal bigint,
+    limit_hit text,
+    duration_ms bigint NOT NULL,
+    output_bytes bigint NOT NULL,
+    salt bytea NOT NULL,
+    output_sha256 bytea NOT NULL,
+    tail text NOT NULL,
+    isolation text NOT NULL,
+    CONSTRAINT shell_run_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX shell_run_by_job ON public.shell_run USING btree (job_id, fence);
 
 CREATE TABLE verdict (
     attempt_id text NOT NULL,

@@ -50,6 +50,30 @@ CREATE TABLE budget_window (
     PRIMARY KEY (budget_id, subject, window_start)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE call_answer (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    text TEXT NOT NULL,
+    problem TEXT,
+    stop_reason TEXT,
+    model_actual TEXT,
+    provider_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX call_answer_by_job ON call_answer (job_id, fence);
+
+CREATE TABLE call_request (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    request TEXT NOT NULL,
+    model TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    budget_micro_usd INTEGER,
+    timeout_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE check_run (
     job_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
@@ -62,6 +86,20 @@ CREATE TABLE check_run (
     log TEXT NOT NULL,
     PRIMARY KEY (job_id, fence, purpose, place)
 ) STRICT;
+
+CREATE TABLE dead_letter (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    class TEXT NOT NULL,
+    deaths INTEGER NOT NULL,
+    in_a_row INTEGER NOT NULL,
+    replays INTEGER NOT NULL,
+    died_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX dead_letter_open ON dead_letter (number) WHERE state IN ('failed', 'quarantined');
 
 CREATE TABLE delivery (
     job_id TEXT NOT NULL PRIMARY KEY,
@@ -93,7 +131,7 @@ CREATE TABLE dispatch (
     reviews TEXT,
     reviewed_commit TEXT,
     rework_rounds_max INTEGER NOT NULL
-) STRICT;
+, timeout_ms INTEGER) STRICT;
 
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -198,19 +236,11 @@ CREATE TABLE landing (
 ) STRICT;
 
 CREATE TABLE ledger_chain (
-    first_seq INTEGER PRIMARY KEY,
-    last_seq INTEGER NOT NULL,
-    -- The lowest event of the segment, and the highest of all up to its end.
-    low_event INTEGER NOT NULL,
-    high_event INTEGER NOT NULL,
-    entries BLOB NOT NULL,
-    -- That of the last entry.
+    seq INTEGER PRIMARY KEY,
+    event_id INTEGER NOT NULL UNIQUE,
+    payload_digest BLOB NOT NULL,
     hash BLOB NOT NULL
 ) STRICT;
-
-CREATE INDEX ledger_chain_event ON ledger_chain (high_event, first_seq);
-
-CREATE INDEX ledger_chain_late ON ledger_chain (last_seq) WHERE high_event - low_event > 65536;
 
 CREATE TRIGGER ledger_chain_is_insert_only BEFORE UPDATE ON ledger_chain
 BEGIN SELECT RAISE(ABORT, 'ledger_chain is insert-only'); END;
@@ -238,12 +268,23 @@ CREATE TRIGGER ledger_event_keeps_its_rows BEFORE DELETE ON ledger_event
 BEGIN SELECT RAISE(ABORT, 'ledger_event is insert-only'); END;
 
 CREATE TABLE ledger_head (
-    seq INTEGER PRIMARY KEY,
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    seq INTEGER NOT NULL,
     hash BLOB NOT NULL,
-    signature BLOB,
-    last_event INTEGER NOT NULL,
-    gaps BLOB NOT NULL
+    signature BLOB
 ) STRICT;
+
+CREATE TABLE leftover (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    tip_commit TEXT,
+    place TEXT,
+    files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX leftover_by_job ON leftover (job_id, fence);
 
 CREATE TABLE model_call (
     id TEXT NOT NULL PRIMARY KEY,
@@ -283,19 +324,6 @@ CREATE INDEX model_call_of_job ON model_call (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX model_call_of_key ON model_call (key_id);
 
 CREATE INDEX model_call_under_way ON model_call (id) WHERE state = 'reserved';
-
-CREATE TABLE node (
-    id TEXT NOT NULL PRIMARY KEY,
-    host TEXT NOT NULL,
-    roles TEXT NOT NULL,
-    slots INTEGER NOT NULL,
-    version TEXT NOT NULL,
-    shared_id TEXT NOT NULL,
-    draining INTEGER NOT NULL,
-    started_at INTEGER NOT NULL,
-    seen_at INTEGER NOT NULL,
-    left_at INTEGER
-) STRICT;
 
 CREATE TABLE queue_gate (
     one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
@@ -424,7 +452,34 @@ CREATE TABLE schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));
 
-CREATE TABLE scope_gate (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1)) STRICT;
+CREATE TABLE shell_request (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    command TEXT NOT NULL,
+    repo TEXT,
+    vault TEXT,
+    base_commit TEXT,
+    scope TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    timeout_ms INTEGER NOT NULL,
+    output_bytes_max INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE shell_run (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    exit_code INTEGER,
+    signal INTEGER,
+    limit_hit TEXT,
+    duration_ms INTEGER NOT NULL,
+    output_bytes INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    output_sha256 BLOB NOT NULL,
+    tail TEXT NOT NULL,
+    isolation TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX shell_run_by_job ON shell_run (job_id, fence);
 
 CREATE TABLE verdict (
     attempt_id TEXT NOT NULL PRIMARY KEY,

@@ -5,8 +5,10 @@
 //! unless all of it is.
 
 mod base;
+pub(crate) mod call;
 mod choice;
 mod overlap;
+pub(crate) mod shell;
 mod text;
 
 pub(crate) use choice::check_model;
@@ -22,7 +24,7 @@ use choice::{choose_gate, choose_worker};
 use ring::digest::{SHA256, digest};
 use skep_api::{DispatchRequest, JobSubmitted, Waiver};
 use skep_db::Tx;
-use skep_queue::{EnqueueError, NewJob};
+use skep_queue::{EnqueueError, Enqueued, NewJob};
 use skep_types::{JobId, JobKind, Purpose, Scope, Tier};
 use text::check_text;
 
@@ -116,6 +118,7 @@ pub(crate) async fn prepare(
         reviews: None,
         reviewed_commit: None,
         rework_rounds_max: context.engine.rework_rounds_max,
+        timeout_ms: call::timeout_ms(request.timeout_seconds)?,
     };
     let new_job = NewJob {
         id: job,
@@ -160,26 +163,7 @@ pub(crate) async fn enqueue(
 ) -> Result<JobSubmitted, DirectorError> {
     let enqueued = skep_queue::enqueue(tx, new_job)
         .await
-        .map_err(|error| match error {
-            EnqueueError::Db(error) => DirectorError::Db(error),
-            EnqueueError::Conflict { .. } => DirectorError::conflict(
-                "idempotency_conflict",
-                error.to_string(),
-                "use a new idempotency key, or submit the very same request again",
-            ),
-            EnqueueError::Invalid { field, .. } if FLOW_FIELDS.contains(&field) => {
-                DirectorError::usage(
-                    "bad_turn",
-                    error.to_string(),
-                    "see `skep run --help`, the section on turns",
-                )
-            }
-            other @ (EnqueueError::Invalid { .. } | _) => DirectorError::usage(
-                "bad_text",
-                other.to_string(),
-                "owners, projects and idempotency keys are short names",
-            ),
-        })?;
+        .map_err(conflict_or_usage)?;
     if enqueued.created {
         put_dispatch(tx, record).await?;
         if let Some(limit) = record.budget {
@@ -197,16 +181,44 @@ pub(crate) async fn enqueue(
         };
         crate::event::append(tx, record.job.as_str(), &event).await?;
     }
-    let (id, number, state) = (enqueued.id, enqueued.number, enqueued.state);
-    Ok(JobSubmitted {
-        id,
-        number,
-        state,
-        warnings: Vec::new(),
-    })
+    Ok(submitted(enqueued))
 }
 
-fn request_digest(request: &DispatchRequest) -> Vec<u8> {
+/// What the queue did with a request, as its sender sees it.
+fn submitted(enqueued: Enqueued) -> JobSubmitted {
+    JobSubmitted {
+        id: enqueued.id,
+        number: enqueued.number,
+        state: enqueued.state,
+        warnings: Vec::new(),
+    }
+}
+
+/// Why the queue did not take a request.
+fn conflict_or_usage(error: EnqueueError) -> DirectorError {
+    match error {
+        EnqueueError::Db(error) => DirectorError::Db(error),
+        EnqueueError::Conflict { .. } => DirectorError::conflict(
+            "idempotency_conflict",
+            error.to_string(),
+            "use a new idempotency key, or submit the very same request again",
+        ),
+        EnqueueError::Invalid { field, .. } if FLOW_FIELDS.contains(&field) => {
+            DirectorError::usage(
+                "bad_turn",
+                error.to_string(),
+                "see `skep run --help`, the section on turns",
+            )
+        }
+        other @ (EnqueueError::Invalid { .. } | _) => DirectorError::usage(
+            "bad_text",
+            other.to_string(),
+            "owners, projects and idempotency keys are short names",
+        ),
+    }
+}
+
+fn request_digest(request: &impl serde::Serialize) -> Vec<u8> {
     let text = serde_json::to_vec(request).unwrap_or_default();
     digest(&SHA256, &text).as_ref().to_vec()
 }

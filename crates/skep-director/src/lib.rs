@@ -10,10 +10,12 @@
 
 mod account;
 mod attempt;
+mod call;
 mod check;
 mod claims;
 mod clock_watch;
 mod config;
+mod dead;
 mod delivery;
 mod director;
 mod dispatch;
@@ -24,6 +26,7 @@ mod evidence;
 mod home;
 mod landing;
 pub mod limits;
+mod liveness;
 mod log;
 mod node;
 mod prompt;
@@ -36,6 +39,7 @@ mod runner_files;
 mod running;
 mod schedule;
 mod schema;
+mod shell;
 mod verify;
 
 pub use config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};

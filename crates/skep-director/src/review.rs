@@ -139,6 +139,7 @@ pub(crate) async fn request(
         reviews: Some(author.job.clone()),
         reviewed_commit: Some(commit.clone()),
         rework_rounds_max: 0,
+        timeout_ms: None,
     };
     let new_job = NewJob {
         id: job.clone(),

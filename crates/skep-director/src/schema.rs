@@ -11,6 +11,30 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             tier: "sacred",
         },
         Table {
+            name: "call_request",
+            tier: "sacred",
+        },
+        Table {
+            name: "call_answer",
+            tier: "sacred",
+        },
+        Table {
+            name: "shell_request",
+            tier: "sacred",
+        },
+        Table {
+            name: "shell_run",
+            tier: "sacred",
+        },
+        Table {
+            name: "leftover",
+            tier: "sensitive",
+        },
+        Table {
+            name: "dead_letter",
+            tier: "convenience",
+        },
+        Table {
             name: "job_reason",
             tier: "sensitive",
         },
@@ -69,6 +93,12 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             intent: "schedule-templates",
             sqlite: include_str!("../schema/0003-schedule-templates.sqlite.sql"),
             postgres: include_str!("../schema/0003-schedule-templates.postgres.sql"),
+        },
+        Step {
+            version: 4,
+            intent: "kinds-and-dead-letters",
+            sqlite: include_str!("../schema/0004-kinds-and-dead-letters.sqlite.sql"),
+            postgres: include_str!("../schema/0004-kinds-and-dead-letters.postgres.sql"),
         },
     ],
 };

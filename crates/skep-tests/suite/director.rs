@@ -3,19 +3,23 @@
 
 mod account;
 mod budget;
+mod call;
 mod check;
 mod claim;
 mod contract;
+mod dead;
 mod dispatch;
 mod end;
 mod honest;
 mod landing;
+mod liveness;
 mod prepare;
 mod review;
 mod runner;
 mod schedule;
 mod scope;
 mod secrecy;
+mod shell;
 mod stand;
 
 pub(crate) use stand::SCHEMA;

@@ -5,7 +5,7 @@ use crate::limits::PAGE_MAX;
 use crate::record::Dispatch;
 use skep_db::Tx;
 use skep_queue::JobFilter;
-use skep_types::{JobState, Role, Scope};
+use skep_types::{JobKind, JobState, Role, Scope};
 
 /// Two live builders never hold overlapping scopes of one repository.
 pub(crate) async fn refuse_overlap(
@@ -39,7 +39,8 @@ pub(crate) async fn refuse_overlap(
         }
     }
     for job in jobs {
-        if job.id == record.job {
+        // Only an agent's job holds a scope; every other kind changes nothing.
+        if job.id == record.job || job.kind != JobKind::Agent {
             continue;
         }
         let other = crate::record::dispatch(tx, &job.id).await?;

@@ -32,6 +32,8 @@ pub(crate) struct Dispatch {
     /// The commit that is reviewed.
     pub(crate) reviewed_commit: Option<String>,
     pub(crate) rework_rounds_max: i64,
+    /// The longest one attempt may take; the engine's own limit when absent.
+    pub(crate) timeout_ms: Option<i64>,
 }
 
 impl Dispatch {
@@ -66,6 +68,7 @@ impl Dispatch {
             reviews: row.parse_opt("reviews")?,
             reviewed_commit: row.get("reviewed_commit")?,
             rework_rounds_max: row.get("rework_rounds_max")?,
+            timeout_ms: row.get("timeout_ms")?,
         })
     }
 }
@@ -74,9 +77,9 @@ impl Dispatch {
 pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), DbError> {
     let sql = "INSERT INTO dispatch (job_id, instruction, repo, vault, base_commit, target_branch,
             scope, role, tier, worker, harness, model, command, checks, gate, budget_micro_usd,
-            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max)
+            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max, timeout_ms)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-            ?19, ?20, ?21)";
+            ?19, ?20, ?21, ?22)";
     let row = params![
         d.job.as_str(),
         &d.instruction,
@@ -99,6 +102,7 @@ pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), Db
         d.reviews.as_ref().map(JobId::as_str),
         d.reviewed_commit.as_deref(),
         d.rework_rounds_max,
+        d.timeout_ms,
     ];
     tx.execute(sql, row).await.map(|_| ())
 }
