@@ -266,13 +266,18 @@ CREATE TABLE landing (
 );
 
 CREATE TABLE ledger_chain (
-    seq bigint NOT NULL,
-    event_id bigint NOT NULL,
-    payload_digest bytea NOT NULL,
+    first_seq bigint NOT NULL,
+    last_seq bigint NOT NULL,
+    low_event bigint NOT NULL,
+    high_event bigint NOT NULL,
+    entries bytea NOT NULL,
     hash bytea NOT NULL,
-    CONSTRAINT ledger_chain_event_id_key UNIQUE (event_id),
-    CONSTRAINT ledger_chain_pkey PRIMARY KEY (seq)
+    CONSTRAINT ledger_chain_pkey PRIMARY KEY (first_seq)
 );
+
+CREATE INDEX ledger_chain_event ON public.ledger_chain USING btree (high_event, first_seq);
+
+CREATE INDEX ledger_chain_late ON public.ledger_chain USING btree (last_seq) WHERE ((high_event - low_event) > 65536);
 
 CREATE TRIGGER ledger_chain_is_insert_only BEFORE DELETE OR UPDATE OR TRUNCATE ON public.ledger_chain FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
@@ -293,17 +298,12 @@ CREATE TRIGGER ledger_event_is_insert_only BEFORE UPDATE ON public.ledger_event 
 CREATE TRIGGER ledger_event_keeps_its_rows BEFORE DELETE OR TRUNCATE ON public.ledger_event FOR EACH STATEMENT EXECUTE FUNCTION ledger_refuse_change();
 
 CREATE TABLE ledger_head (
-    one bigint NOT NULL,
     seq bigint NOT NULL,
     hash bytea NOT NULL,
     signature bytea,
-    CONSTRAINT ledger_head_one_check CHECK ((one = 1)),
-    CONSTRAINT ledger_head_pkey PRIMARY KEY (one)
-) WITH (fillfactor=50);
-
-CREATE TABLE ledger_unsealed (
-    event_id bigint NOT NULL,
-    CONSTRAINT ledger_unsealed_pkey PRIMARY KEY (event_id)
+    last_event bigint NOT NULL,
+    gaps bytea NOT NULL,
+    CONSTRAINT ledger_head_pkey PRIMARY KEY (seq)
 );
 
 CREATE TABLE leftover (
@@ -360,6 +360,20 @@ CREATE INDEX model_call_of_job ON public.model_call USING btree (job_id) WHERE (
 CREATE INDEX model_call_of_key ON public.model_call USING btree (key_id);
 
 CREATE INDEX model_call_under_way ON public.model_call USING btree (id) WHERE (state = 'reserved'::text);
+
+CREATE TABLE node (
+    id text NOT NULL,
+    host text NOT NULL,
+    roles text NOT NULL,
+    slots bigint NOT NULL,
+    version text NOT NULL,
+    shared_id text NOT NULL,
+    draining bigint NOT NULL,
+    started_at bigint NOT NULL,
+    seen_at bigint NOT NULL,
+    left_at bigint,
+    CONSTRAINT node_pkey PRIMARY KEY (id)
+);
 
 CREATE TABLE queue_gate (
     one bigint NOT NULL,
@@ -498,6 +512,12 @@ CREATE TABLE schema_step (
     checksum text NOT NULL,
     applied_at bigint NOT NULL,
     CONSTRAINT schema_step_pkey PRIMARY KEY (owner, version)
+);
+
+CREATE TABLE scope_gate (
+    one bigint NOT NULL,
+    CONSTRAINT scope_gate_one_check CHECK ((one = 1)),
+    CONSTRAINT scope_gate_pkey PRIMARY KEY (one)
 );
 
 CREATE TABLE shell_request (

@@ -236,11 +236,19 @@ CREATE TABLE landing (
 ) STRICT;
 
 CREATE TABLE ledger_chain (
-    seq INTEGER PRIMARY KEY,
-    event_id INTEGER NOT NULL UNIQUE,
-    payload_digest BLOB NOT NULL,
+    first_seq INTEGER PRIMARY KEY,
+    last_seq INTEGER NOT NULL,
+    -- The lowest event of the segment, and the highest of all up to its end.
+    low_event INTEGER NOT NULL,
+    high_event INTEGER NOT NULL,
+    entries BLOB NOT NULL,
+    -- That of the last entry.
     hash BLOB NOT NULL
 ) STRICT;
+
+CREATE INDEX ledger_chain_event ON ledger_chain (high_event, first_seq);
+
+CREATE INDEX ledger_chain_late ON ledger_chain (last_seq) WHERE high_event - low_event > 65536;
 
 CREATE TRIGGER ledger_chain_is_insert_only BEFORE UPDATE ON ledger_chain
 BEGIN SELECT RAISE(ABORT, 'ledger_chain is insert-only'); END;
@@ -268,10 +276,11 @@ CREATE TRIGGER ledger_event_keeps_its_rows BEFORE DELETE ON ledger_event
 BEGIN SELECT RAISE(ABORT, 'ledger_event is insert-only'); END;
 
 CREATE TABLE ledger_head (
-    one INTEGER PRIMARY KEY CHECK (one = 1),
-    seq INTEGER NOT NULL,
+    seq INTEGER PRIMARY KEY,
     hash BLOB NOT NULL,
-    signature BLOB
+    signature BLOB,
+    last_event INTEGER NOT NULL,
+    gaps BLOB NOT NULL
 ) STRICT;
 
 CREATE TABLE leftover (
@@ -324,6 +333,19 @@ CREATE INDEX model_call_of_job ON model_call (job_id) WHERE job_id IS NOT NULL;
 CREATE INDEX model_call_of_key ON model_call (key_id);
 
 CREATE INDEX model_call_under_way ON model_call (id) WHERE state = 'reserved';
+
+CREATE TABLE node (
+    id TEXT NOT NULL PRIMARY KEY,
+    host TEXT NOT NULL,
+    roles TEXT NOT NULL,
+    slots INTEGER NOT NULL,
+    version TEXT NOT NULL,
+    shared_id TEXT NOT NULL,
+    draining INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    seen_at INTEGER NOT NULL,
+    left_at INTEGER
+) STRICT;
 
 CREATE TABLE queue_gate (
     one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1),
@@ -451,6 +473,8 @@ CREATE TABLE schedule_template (
 CREATE TABLE schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));
+
+CREATE TABLE scope_gate (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1)) STRICT;
 
 CREATE TABLE shell_request (
     job_id TEXT NOT NULL PRIMARY KEY,
