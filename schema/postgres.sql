@@ -67,6 +67,32 @@ CREATE TABLE budget_window (
     CONSTRAINT budget_window_unconfirmed_micro_usd_check CHECK ((unconfirmed_micro_usd >= 0))
 ) WITH (fillfactor=50);
 
+CREATE TABLE call_answer (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    salt bytea NOT NULL,
+    text text NOT NULL,
+    problem text,
+    stop_reason text,
+    model_actual text,
+    provider_ms bigint NOT NULL,
+    CONSTRAINT call_answer_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX call_answer_by_job ON public.call_answer USING btree (job_id, fence);
+
+CREATE TABLE call_request (
+    job_id text NOT NULL,
+    request text NOT NULL,
+    model text NOT NULL,
+    worker text NOT NULL,
+    tier text NOT NULL,
+    budget_micro_usd bigint,
+    timeout_ms bigint NOT NULL,
+    CONSTRAINT call_request_pkey PRIMARY KEY (job_id)
+);
+
 CREATE TABLE check_run (
     job_id text NOT NULL,
     fence bigint NOT NULL,
@@ -79,6 +105,21 @@ CREATE TABLE check_run (
     log text NOT NULL,
     CONSTRAINT check_run_pkey PRIMARY KEY (job_id, fence, purpose, place)
 );
+
+CREATE TABLE dead_letter (
+    job_id text NOT NULL,
+    number bigint NOT NULL,
+    kind text NOT NULL,
+    state text NOT NULL,
+    class text NOT NULL,
+    deaths bigint NOT NULL,
+    in_a_row bigint NOT NULL,
+    replays bigint NOT NULL,
+    died_at bigint NOT NULL,
+    CONSTRAINT dead_letter_pkey PRIMARY KEY (job_id)
+);
+
+CREATE INDEX dead_letter_open ON public.dead_letter USING btree (number) WHERE (state = ANY (ARRAY['failed'::text, 'quarantined'::text]));
 
 CREATE TABLE delivery (
     job_id text NOT NULL,
@@ -111,6 +152,7 @@ CREATE TABLE dispatch (
     reviews text,
     reviewed_commit text,
     rework_rounds_max bigint NOT NULL,
+    timeout_ms bigint,
     CONSTRAINT dispatch_pkey PRIMARY KEY (job_id)
 );
 
@@ -263,6 +305,19 @@ CREATE TABLE ledger_head (
     gaps bytea NOT NULL,
     CONSTRAINT ledger_head_pkey PRIMARY KEY (seq)
 );
+
+CREATE TABLE leftover (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    tip_commit text,
+    place text,
+    files bigint NOT NULL,
+    bytes bigint NOT NULL,
+    CONSTRAINT leftover_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX leftover_by_job ON public.leftover USING btree (job_id, fence);
 
 CREATE TABLE model_call (
     id text NOT NULL,
@@ -464,6 +519,37 @@ CREATE TABLE scope_gate (
     CONSTRAINT scope_gate_one_check CHECK ((one = 1)),
     CONSTRAINT scope_gate_pkey PRIMARY KEY (one)
 );
+
+CREATE TABLE shell_request (
+    job_id text NOT NULL,
+    command text NOT NULL,
+    repo text,
+    vault text,
+    base_commit text,
+    scope text NOT NULL,
+    tier text NOT NULL,
+    timeout_ms bigint NOT NULL,
+    output_bytes_max bigint NOT NULL,
+    CONSTRAINT shell_request_pkey PRIMARY KEY (job_id)
+);
+
+CREATE TABLE shell_run (
+    attempt_id text NOT NULL,
+    job_id text NOT NULL,
+    fence bigint NOT NULL,
+    exit_code bigint,
+    signal bigint,
+    limit_hit text,
+    duration_ms bigint NOT NULL,
+    output_bytes bigint NOT NULL,
+    salt bytea NOT NULL,
+    output_sha256 bytea NOT NULL,
+    tail text NOT NULL,
+    isolation text NOT NULL,
+    CONSTRAINT shell_run_pkey PRIMARY KEY (attempt_id)
+);
+
+CREATE INDEX shell_run_by_job ON public.shell_run USING btree (job_id, fence);
 
 CREATE TABLE verdict (
     attempt_id text NOT NULL,

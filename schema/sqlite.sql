@@ -50,6 +50,30 @@ CREATE TABLE budget_window (
     PRIMARY KEY (budget_id, subject, window_start)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE call_answer (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    text TEXT NOT NULL,
+    problem TEXT,
+    stop_reason TEXT,
+    model_actual TEXT,
+    provider_ms INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX call_answer_by_job ON call_answer (job_id, fence);
+
+CREATE TABLE call_request (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    request TEXT NOT NULL,
+    model TEXT NOT NULL,
+    worker TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    budget_micro_usd INTEGER,
+    timeout_ms INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE check_run (
     job_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
@@ -62,6 +86,20 @@ CREATE TABLE check_run (
     log TEXT NOT NULL,
     PRIMARY KEY (job_id, fence, purpose, place)
 ) STRICT;
+
+CREATE TABLE dead_letter (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    number INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    state TEXT NOT NULL,
+    class TEXT NOT NULL,
+    deaths INTEGER NOT NULL,
+    in_a_row INTEGER NOT NULL,
+    replays INTEGER NOT NULL,
+    died_at INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX dead_letter_open ON dead_letter (number) WHERE state IN ('failed', 'quarantined');
 
 CREATE TABLE delivery (
     job_id TEXT NOT NULL PRIMARY KEY,
@@ -93,7 +131,7 @@ CREATE TABLE dispatch (
     reviews TEXT,
     reviewed_commit TEXT,
     rework_rounds_max INTEGER NOT NULL
-) STRICT;
+, timeout_ms INTEGER) STRICT;
 
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -244,6 +282,18 @@ CREATE TABLE ledger_head (
     last_event INTEGER NOT NULL,
     gaps BLOB NOT NULL
 ) STRICT;
+
+CREATE TABLE leftover (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    tip_commit TEXT,
+    place TEXT,
+    files INTEGER NOT NULL,
+    bytes INTEGER NOT NULL
+) STRICT;
+
+CREATE INDEX leftover_by_job ON leftover (job_id, fence);
 
 CREATE TABLE model_call (
     id TEXT NOT NULL PRIMARY KEY,
@@ -425,6 +475,35 @@ CREATE TABLE schema_step (
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version));
 
 CREATE TABLE scope_gate (one INTEGER NOT NULL PRIMARY KEY CHECK (one = 1)) STRICT;
+
+CREATE TABLE shell_request (
+    job_id TEXT NOT NULL PRIMARY KEY,
+    command TEXT NOT NULL,
+    repo TEXT,
+    vault TEXT,
+    base_commit TEXT,
+    scope TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    timeout_ms INTEGER NOT NULL,
+    output_bytes_max INTEGER NOT NULL
+) STRICT;
+
+CREATE TABLE shell_run (
+    attempt_id TEXT NOT NULL PRIMARY KEY,
+    job_id TEXT NOT NULL,
+    fence INTEGER NOT NULL,
+    exit_code INTEGER,
+    signal INTEGER,
+    limit_hit TEXT,
+    duration_ms INTEGER NOT NULL,
+    output_bytes INTEGER NOT NULL,
+    salt BLOB NOT NULL,
+    output_sha256 BLOB NOT NULL,
+    tail TEXT NOT NULL,
+    isolation TEXT NOT NULL
+) STRICT;
+
+CREATE INDEX shell_run_by_job ON shell_run (job_id, fence);
 
 CREATE TABLE verdict (
     attempt_id TEXT NOT NULL PRIMARY KEY,

@@ -5,12 +5,14 @@
 //! command line, see [`exit_of_status`] and its inverse [`status_of_exit`].
 
 use crate::client_error::ClientError;
+use crate::dead::{DeadClasses, DeadLetter, DeadView, DrainRequest, Drained};
 use crate::document::{
     DiffView, DispatchRequest, ErrorDocument, EventView, JobSubmitted, JobSummary, JobView,
     LedgerView, LogView, Page, RetryRequest,
 };
 use crate::event_stream::EventStream;
 use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
+use crate::kind::{CallRequest, ShellRequest};
 use crate::limits;
 use crate::node::NodeView;
 use crate::plan::{CancelRequest, PlanRequest, PlanView};
@@ -28,6 +30,7 @@ use hyper_util::rt::TokioIo;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use skep_stdx::Secret;
+use skep_types::FailureClass;
 use std::fmt;
 use std::future::Future;
 use std::path::PathBuf;
@@ -61,6 +64,17 @@ pub struct JobListQuery {
     pub state: Option<String>,
     /// Only jobs of this project.
     pub project: Option<String>,
+    /// `next_cursor` of the page before.
+    pub cursor: Option<String>,
+    /// The most items to answer.
+    pub limit: Option<i64>,
+}
+
+/// Which dead letters a list holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DeadListQuery {
+    /// Only jobs that failed as this.
+    pub class: Option<FailureClass>,
     /// `next_cursor` of the page before.
     pub cursor: Option<String>,
     /// The most items to answer.
@@ -108,6 +122,19 @@ impl Client {
     /// Makes a job of an instruction.
     pub async fn dispatch(&self, request: &DispatchRequest) -> Result<JobSubmitted, ClientError> {
         self.post("/api/v1/jobs", Some(request)).await
+    }
+
+    /// Makes a job of one model call.
+    pub async fn dispatch_call(&self, request: &CallRequest) -> Result<JobSubmitted, ClientError> {
+        self.post("/api/v1/calls", Some(request)).await
+    }
+
+    /// Makes a job of one command.
+    pub async fn dispatch_shell(
+        &self,
+        request: &ShellRequest,
+    ) -> Result<JobSubmitted, ClientError> {
+        self.post("/api/v1/shells", Some(request)).await
     }
 
     /// One job, by id or number.
@@ -275,6 +302,48 @@ impl Client {
     /// Takes a schedule away.
     pub async fn remove_schedule(&self, name: &str) -> Result<ScheduleView, ClientError> {
         self.post(&schedule_path(name, "/remove"), None::<&()>)
+            .await
+    }
+
+    /// A page of dead letters, the newest job first.
+    pub async fn dead(&self, query: &DeadListQuery) -> Result<Page<DeadLetter>, ClientError> {
+        let limit = query.limit.map(|limit| limit.to_string());
+        let class = query.class.map(FailureClass::as_str);
+        let path = with_query(
+            "/api/v1/dead",
+            &[
+                ("class", class),
+                ("cursor", query.cursor.as_deref()),
+                ("limit", limit.as_deref()),
+            ],
+        );
+        self.get(&path).await
+    }
+
+    /// How many dead letters there are of each class.
+    pub async fn dead_classes(&self) -> Result<DeadClasses, ClientError> {
+        self.get("/api/v1/dead-classes").await
+    }
+
+    /// One dead letter with its evidence.
+    pub async fn dead_letter(&self, reference: &str) -> Result<DeadView, ClientError> {
+        self.get(&dead_path(reference, "")).await
+    }
+
+    /// Starts one dead job again.
+    pub async fn replay(&self, reference: &str) -> Result<JobSubmitted, ClientError> {
+        self.post(&dead_path(reference, "/replay"), None::<&()>)
+            .await
+    }
+
+    /// Starts dead jobs again, in order.
+    pub async fn drain(&self, request: &DrainRequest) -> Result<Drained, ClientError> {
+        self.post("/api/v1/dead-drain", Some(request)).await
+    }
+
+    /// Says that nobody needs to look at a dead job any more.
+    pub async fn dismiss(&self, reference: &str) -> Result<JobSubmitted, ClientError> {
+        self.post(&dead_path(reference, "/dismiss"), None::<&()>)
             .await
     }
 
@@ -538,6 +607,10 @@ fn queue_path(queue: &str, rest: &str) -> String {
 
 fn schedule_path(name: &str, rest: &str) -> String {
     format!("/api/v1/schedules/{}{rest}", percent_encoded(name))
+}
+
+fn dead_path(reference: &str, rest: &str) -> String {
+    format!("/api/v1/dead/{}{rest}", percent_encoded(reference))
 }
 
 fn with_query(path: &str, parameters: &[(&str, Option<&str>)]) -> String {

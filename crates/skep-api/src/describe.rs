@@ -140,6 +140,7 @@ describe_plainly! {
     String => json!({ "type": "string" }),
     bool => json!({ "type": "boolean" }),
     i64 => json!({ "type": "integer", "format": "int64" }),
+    f64 => json!({ "type": "number", "format": "double" }),
     Value => json!({}),
     MicroUsd => json!({ "type": "integer", "format": "int64", "description": "millionths of a US dollar" }),
     Fence => json!({ "type": "integer", "format": "int64" }),

@@ -1,6 +1,7 @@
 //! The documents. Amounts are micro-USD, times are milliseconds since 1970 UTC.
 
 use crate::installation::KeyChangeView;
+use crate::kind::{CallView, ShellView};
 use crate::plan::{ArtifactView, EdgeView};
 use crate::queue::FlowRequest;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,8 @@ pub struct DispatchRequest {
     pub checks: Vec<String>,
     /// The most this job may spend.
     pub budget_micro_usd: Option<MicroUsd>,
+    /// The longest one attempt may take, in seconds; the engine's own limit when absent.
+    pub timeout_seconds: Option<i64>,
     /// How deep the result is checked.
     pub gate: Option<Gate>,
     /// The worker that reviews, with gate G2 and above; chosen by family when absent.
@@ -178,6 +181,12 @@ pub struct JobView {
     pub verdicts: Vec<VerdictView>,
     /// Reviews of its results.
     pub reviews: Vec<ReviewView>,
+    /// What only a job of kind `call` has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallView>,
+    /// What only a job of kind `shell` has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shell: Option<ShellView>,
     /// Where its result stands on the way into the target.
     pub landing: LandingView,
     /// Where its report stands on the way to its owner.
@@ -219,6 +228,22 @@ pub struct AttemptView {
     pub failure_class: Option<FailureClass>,
     /// Tool calls that the fence or the scope refused.
     pub refusals: i64,
+    /// What was kept of an attempt that left no result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leftover: Option<LeftoverView>,
+}
+
+/// What an attempt left that ended without a result: evidence, believed by nobody.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeftoverView {
+    /// The commit it got to, in the engine's own copy of the repository.
+    pub tip_commit: Option<String>,
+    /// Where its files lie, relative to the home.
+    pub place: Option<String>,
+    /// How many files.
+    pub files: i64,
+    /// Their size.
+    pub bytes: i64,
 }
 
 /// What the engine found.

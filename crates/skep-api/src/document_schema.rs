@@ -4,13 +4,14 @@
 use crate::describe::{Describe, SchemaBook, describe, object};
 use crate::document::{
     AttemptView, DeliveryView, DiffView, DispatchRequest, ErrorBody, ErrorDocument, EventView,
-    JobSubmitted, JobSummary, JobView, LandingView, LedgerView, LogView, Page, RetryRequest,
-    ReviewView, VerdictView, Waiver,
+    JobSubmitted, JobSummary, JobView, LandingView, LedgerView, LeftoverView, LogView, Page,
+    RetryRequest, ReviewView, VerdictView, Waiver,
 };
 use crate::installation::{
     CheckState, DoctorCheck, DoctorView, HealthView, KeyChangeView, LedgerEntries, LedgerEntry,
     LedgerExportView, LedgerHeadView, ServerView,
 };
+use crate::kind::{CallView, ShellView};
 use crate::plan::{ArtifactView, EdgeView};
 use crate::queue::FlowRequest;
 use serde_json::{Value, json};
@@ -26,8 +27,8 @@ describe! { DispatchRequest, "What a job is to do, where, and within which limit
         kind: Option<JobKind>, repo: Option<String>, base: Option<String>,
         target_branch: Option<String>, scope: Vec<String>, role: Option<Role>, tier: Option<Tier>,
         worker: Option<String>, harness: Option<String>, model: Option<String>,
-        checks: Vec<String>, budget_micro_usd: Option<MicroUsd>, gate: Option<Gate>,
-        reviewer: Option<String>, waive_tests: Option<String>, waivers: Vec<Waiver>,
+        checks: Vec<String>, budget_micro_usd: Option<MicroUsd>,
+        timeout_seconds: Option<i64>, gate: Option<Gate>, reviewer: Option<String>, waive_tests: Option<String>, waivers: Vec<Waiver>,
         project: Option<String>, owner: Option<String>, idempotency_key: Option<String>,
         flow: FlowRequest,
     }
@@ -64,6 +65,7 @@ describe! { JobView, "One job with everything known about it.",
         landing: LandingView, delivery: DeliveryView, after: Vec<EdgeView>,
         artifacts: Vec<ArtifactView>,
     }
+    sometimes { call: Option<CallView>, shell: Option<ShellView> }
 }
 
 describe! { TokenCounts, "What model calls used; `input` excludes what went through a cache.",
@@ -78,6 +80,11 @@ describe! { AttemptView, "One claim of a job that started a worker.",
         isolation: Option<String>, started_at: i64, ended_at: Option<i64>,
         cost_micro_usd: MicroUsd, failure_class: Option<FailureClass>, refusals: i64,
     }
+    sometimes { leftover: Option<LeftoverView> }
+}
+
+describe! { LeftoverView, "What an attempt left that ended without a result.",
+    always { tip_commit: Option<String>, place: Option<String>, files: i64, bytes: i64 }
 }
 
 describe! { VerdictView, "What the engine found when it held a contract against the evidence.",

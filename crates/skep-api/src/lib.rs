@@ -6,11 +6,13 @@
 
 pub mod client;
 mod client_error;
+pub mod dead;
 pub mod describe;
 pub mod document;
 mod document_schema;
 mod event_stream;
 pub mod installation;
+pub mod kind;
 pub mod limits;
 pub mod node;
 pub mod openapi;
@@ -19,11 +21,13 @@ pub mod queue;
 pub mod route;
 pub mod schedule;
 
-pub use client::{Client, JobListQuery};
+pub use client::{Client, DeadListQuery, JobListQuery};
 pub use client_error::ClientError;
+pub use dead::*;
 pub use document::*;
 pub use event_stream::EventStream;
 pub use installation::*;
+pub use kind::*;
 pub use node::*;
 pub use openapi::openapi;
 pub use plan::*;

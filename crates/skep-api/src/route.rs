@@ -1,12 +1,14 @@
 //! The route table: every route of the server except the gateway's, which belong to the model
 //! vendors. The server mounts from it, `openapi` describes from it, the access tests walk it.
 
+use crate::dead::{DeadClasses, DeadLetter, DeadView, DrainRequest, Drained};
 use crate::describe::Document;
 use crate::document::{
     DiffView, DispatchRequest, EventView, JobSubmitted, JobSummary, JobView, LedgerView, LogView,
     Page, RetryRequest,
 };
 use crate::installation::{HealthView, LedgerEntries, LedgerHeadView};
+use crate::kind::{CallRequest, ShellRequest};
 use crate::node::NodeView;
 use crate::plan::{CancelRequest, PlanRequest, PlanView};
 use crate::queue::QueueView;
@@ -45,6 +47,10 @@ pub enum Operation {
     Metrics,
     /// One instruction becomes a job.
     DispatchJob,
+    /// One question becomes a job.
+    DispatchCall,
+    /// One command becomes a job.
+    DispatchShell,
     /// Jobs, newest first.
     ListJobs,
     /// One job with everything known about it.
@@ -93,6 +99,18 @@ pub enum Operation {
     CheckPlan,
     /// A plan and where its nodes stand.
     ShowPlan,
+    /// Jobs that ended without success.
+    ListDead,
+    /// How many of them there are of each class.
+    DeadClasses,
+    /// One of them with its evidence.
+    ShowDead,
+    /// Starts one again.
+    ReplayDead,
+    /// Starts many again, in order.
+    DrainDead,
+    /// Says that nobody needs to look at one.
+    DismissDead,
     /// The ledger as it grows.
     Events,
     /// The ledger with everything that its hashes cover.
@@ -115,6 +133,8 @@ impl Operation {
             Self::Readiness => "readiness",
             Self::Metrics => "metrics",
             Self::DispatchJob => "dispatch_job",
+            Self::DispatchCall => "dispatch_call",
+            Self::DispatchShell => "dispatch_shell",
             Self::ListJobs => "list_jobs",
             Self::ShowJob => "show_job",
             Self::JobLog => "job_log",
@@ -139,6 +159,12 @@ impl Operation {
             Self::RunPlan => "run_plan",
             Self::CheckPlan => "check_plan",
             Self::ShowPlan => "show_plan",
+            Self::ListDead => "list_dead",
+            Self::DeadClasses => "dead_classes",
+            Self::ShowDead => "show_dead",
+            Self::ReplayDead => "replay_dead",
+            Self::DrainDead => "drain_dead",
+            Self::DismissDead => "dismiss_dead",
             Self::Events => "events",
             Self::LedgerEntries => "ledger_entries",
             Self::LedgerHead => "ledger_head",
@@ -289,6 +315,18 @@ pub const ROUTES: &[Route] = &[
         "/api/v1/jobs",
         "One instruction becomes a job.",
         Some(Document::of::<DispatchRequest>()),
+    ),
+    Route::post(
+        Operation::DispatchCall,
+        "/api/v1/calls",
+        "One model call becomes a job.",
+        Some(Document::of::<CallRequest>()),
+    ),
+    Route::post(
+        Operation::DispatchShell,
+        "/api/v1/shells",
+        "One command becomes a job.",
+        Some(Document::of::<ShellRequest>()),
     ),
     Route::get(
         Operation::ListJobs,
@@ -472,6 +510,49 @@ pub const ROUTES: &[Route] = &[
         .with(&[NODE])
     },
     Route::get(
+        Operation::ListDead,
+        "/api/v1/dead",
+        "Jobs that ended without success and that nobody has dismissed, newest first.",
+        json::<Page<DeadLetter>>(),
+    )
+    .with(&[CLASS, CURSOR, LIMIT]),
+    Route::get(
+        Operation::DeadClasses,
+        "/api/v1/dead-classes",
+        "How many dead letters there are of each failure class, and the share of the unknown.",
+        json::<DeadClasses>(),
+    ),
+    Route::get(
+        Operation::ShowDead,
+        "/api/v1/dead/{id}",
+        "One dead letter with its evidence.",
+        json::<DeadView>(),
+    )
+    .with(&[JOB]),
+    Route::post(
+        Operation::ReplayDead,
+        "/api/v1/dead/{id}/replay",
+        "Starts one dead job again; one that fails the same way again and again is refused.",
+        None,
+    )
+    .with(&[JOB]),
+    Route::post(
+        Operation::DismissDead,
+        "/api/v1/dead/{id}/dismiss",
+        "Says that nobody needs to look at a dead job any more.",
+        None,
+    )
+    .with(&[JOB]),
+    Route {
+        answer: json::<Drained>(),
+        ..Route::post(
+            Operation::DrainDead,
+            "/api/v1/dead-drain",
+            "Starts dead jobs again in the order in which they were asked for, up to a limit.",
+            Some(Document::of::<DrainRequest>()),
+        )
+    },
+    Route::get(
         Operation::Events,
         "/api/v1/events",
         "The ledger: server-sent events as it grows, or with `limit` one page as JSON.",
@@ -559,6 +640,7 @@ const STATE: Parameter = parameter(
     Place::Query,
     "Job states, separated by commas; all when absent.",
 );
+const CLASS: Parameter = parameter("class", Place::Query, "Only jobs that failed as this.");
 const PROJECT: Parameter = parameter("project", Place::Query, "Only jobs of this project.");
 const CURSOR: Parameter = parameter("cursor", Place::Query, "`next_cursor` of the page before.");
 const LIMIT: Parameter = number("limit", Place::Query, "The most items to answer.");

@@ -3,11 +3,15 @@
 use crate::director::{Context, JobQuery};
 use crate::error::DirectorError;
 use crate::limits::{DIFF_BYTES_MAX, EDGES_SHOWN_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
-use crate::record::{self, DeliveryRow, Dispatch, ResultRow, VerdictRow};
-use crate::{delivery, plan, reference, review};
+use crate::record::{
+    self, AnswerRow, Asked, CallRow, DeliveryRow, Dispatch, LeftoverRow, ResultRow, RunRow,
+    VerdictRow,
+};
+use crate::{call, delivery, plan, reference, review};
+use ring::digest::{SHA256, digest};
 use skep_api::{
-    AttemptView, DeliveryView, DiffView, JobSummary, JobView, LandingView, LogView, Page,
-    ReviewView, VerdictView,
+    AnswerView, AttemptView, CallView, DeliveryView, DiffView, JobSummary, JobView, LandingView,
+    LeftoverView, LogView, Page, ReviewView, ShellRun, ShellView, VerdictView,
 };
 use skep_db::{Db, DbError, Tx};
 use skep_queue::{Attempt, Job, JobFilter, graph};
@@ -72,15 +76,25 @@ pub(crate) async fn job(context: &Context, name: &str) -> Result<JobView, Direct
 }
 
 async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
-    let dispatch = record::dispatch(tx, &job.id).await?;
+    let asked = record::asked(tx, &job).await?;
+    let (call, shell) = kind_views(tx, &asked).await?;
+    let dispatch = asked.common();
     let results = record::results(tx, &job.id).await?;
     let verdicts = record::verdicts(tx, &job.id).await?;
     let usage = skep_gateway::job_cost(tx, &job.id).await?;
+    let leftovers = record::leftovers(tx, &job.id).await?;
     let mut attempts = Vec::new();
     for attempt in skep_queue::attempts(tx, &job.id).await? {
         let usage = skep_gateway::attempt_usage(tx, &attempt.id).await?;
         let result = results.iter().find(|result| result.attempt == attempt.id);
-        attempts.push(attempt_view(attempt, result, usage.cost));
+        let leftover = leftovers.iter().find(|left| left.attempt == attempt.id);
+        let mut view = attempt_view(attempt, result, usage.cost);
+        view.leftover = leftover.map(leftover_view);
+        let run = shell.as_ref().and_then(|shell| shell.run.as_ref());
+        view.isolation = view
+            .isolation
+            .or_else(|| run.and_then(|run| run.isolation.clone()));
+        attempts.push(view);
     }
     let mut reviews = Vec::new();
     for review in record::reviews(tx, &job.id).await? {
@@ -148,6 +162,8 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         verdict: verdicts.last().cloned(),
         verdicts,
         reviews,
+        call,
+        shell,
         landing,
         delivery: DeliveryView {
             state: delivery.as_ref().map_or(unreported, |d| d.state),
@@ -156,15 +172,73 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
     })
 }
 
+/// What only the job's own kind has.
+async fn kind_views(
+    tx: &mut Tx<'_>,
+    asked: &Asked,
+) -> Result<(Option<CallView>, Option<ShellView>), DbError> {
+    Ok(match asked {
+        Asked::Agent(_) => (None, None),
+        Asked::Call(call) => {
+            let answer = record::latest_answer(tx, &call.job).await?;
+            let view = CallView {
+                model: call.model.clone(),
+                max_output_tokens: call.question.max_output_tokens,
+                temperature: call.question.temperature,
+                schema: call.question.schema.clone(),
+                answer: answer.map(|answer| answer_view(answer, call)),
+            };
+            (Some(view), None)
+        }
+        Asked::Shell(shell) => {
+            let run = record::latest_run(tx, &shell.job).await?;
+            let view = ShellView {
+                command: shell.command.clone(),
+                run: run.map(run_view),
+            };
+            (None, Some(view))
+        }
+    })
+}
+
+fn answer_view(answer: AnswerRow, call: &CallRow) -> AnswerView {
+    let fits = answer.problem.is_none() && call.question.schema.is_some();
+    AnswerView {
+        value: fits.then(|| call::value_of(&answer.text).ok()).flatten(),
+        sha256: call::hex(digest(&SHA256, answer.text.as_bytes()).as_ref()),
+        text: answer.text,
+        problem: answer.problem,
+        stop_reason: answer.stop_reason,
+        model_actual: answer.model_actual,
+        provider_ms: answer.provider_ms,
+    }
+}
+
+fn run_view(run: RunRow) -> ShellRun {
+    ShellRun {
+        exit_code: run.exit_code,
+        signal: run.signal,
+        limit: run.limit,
+        duration_ms: run.duration_ms,
+        output_bytes: run.output_bytes,
+        output_sha256: call::hex(&run.output_sha256),
+        tail: run.tail,
+        isolation: level_of(&run.isolation),
+    }
+}
+
+/// The level that a fence's proof names.
+fn level_of(proof: &str) -> Option<String> {
+    let proof: serde_json::Value = serde_json::from_str(proof).ok()?;
+    proof.get("level")?.as_str().map(str::to_owned)
+}
+
 fn attempt_view(
     attempt: Attempt,
     result: Option<&ResultRow>,
     cost: skep_types::MicroUsd,
 ) -> AttemptView {
-    let isolation = result.and_then(|result| {
-        let proof: serde_json::Value = serde_json::from_str(&result.isolation).ok()?;
-        proof.get("level")?.as_str().map(str::to_owned)
-    });
+    let isolation = result.and_then(|result| level_of(&result.isolation));
     AttemptView {
         id: attempt.id,
         fence: attempt.fence,
@@ -179,6 +253,16 @@ fn attempt_view(
         cost_micro_usd: cost,
         failure_class: attempt.failure,
         refusals: result.map_or(0, |result| result.refusals),
+        leftover: None,
+    }
+}
+
+fn leftover_view(left: &LeftoverRow) -> LeftoverView {
+    LeftoverView {
+        tip_commit: left.tip_commit.clone(),
+        place: left.place.clone(),
+        files: left.files,
+        bytes: left.bytes,
     }
 }
 
@@ -244,14 +328,14 @@ pub(crate) async fn jobs(
             let edges = graph::edges_to(tx, &ids, EDGES_SHOWN_MAX).await?;
             let mut items = Vec::with_capacity(page.items.len());
             for job in page.items {
-                let dispatch = record::dispatch(tx, &job.id).await?;
+                let asked = record::asked(tx, &job).await?;
                 let cost = skep_gateway::job_cost(tx, &job.id).await?.cost;
                 let own: Vec<_> = edges.iter().filter(|e| e.child == job.id).collect();
                 let said = record::reason(tx, &job.id).await?;
                 let reason = plan::reason_of(job.state, said, &own);
                 items.push(JobSummary {
                     state_reason: reason,
-                    ..summary(job, &dispatch, cost)
+                    ..summary(job, &asked, cost)
                 });
             }
             Ok(Page {
@@ -262,8 +346,9 @@ pub(crate) async fn jobs(
         .await
 }
 
-fn summary(job: Job, dispatch: &Dispatch, cost: skep_types::MicroUsd) -> JobSummary {
-    let title = dispatch.instruction.lines().next().unwrap_or_default();
+fn summary(job: Job, asked: &Asked, cost: skep_types::MicroUsd) -> JobSummary {
+    let instruction = asked.instruction();
+    let title = instruction.lines().next().unwrap_or_default();
     JobSummary {
         id: job.id,
         number: job.number,
@@ -271,7 +356,7 @@ fn summary(job: Job, dispatch: &Dispatch, cost: skep_types::MicroUsd) -> JobSumm
         purpose: job.purpose,
         state: job.state,
         title: title.chars().take(120).collect(),
-        worker: dispatch.worker.clone(),
+        worker: asked.worker().to_owned(),
         created_at: job.created_at_ms,
         ended_at: job.ended_at_ms,
         cost_micro_usd: cost,
@@ -323,16 +408,19 @@ pub(crate) async fn log(
 /// What a job's newest result changes.
 pub(crate) async fn diff(context: &Context, name: &str) -> Result<DiffView, DirectorError> {
     let name = name.to_owned();
-    let (job, dispatch, result) = context
+    let (job, dispatch, result, leftovers) = context
         .db
         .read("result", async move |tx: &mut Tx<'_>| {
             let job = reference::resolve(tx, &name).await?;
-            let dispatch = record::dispatch(tx, &job.id).await?;
+            let dispatch = record::asked(tx, &job).await?.common();
             let result = record::latest_result(tx, &job.id).await?;
-            Ok::<_, DirectorError>((job, dispatch, result))
+            let leftovers = record::leftovers(tx, &job.id).await?;
+            Ok::<_, DirectorError>((job, dispatch, result, leftovers))
         })
         .await?;
-    let tip = result.and_then(|result| result.tip_commit);
+    // Of a job that was cancelled, what its worker had committed by then.
+    let left = leftovers.into_iter().rev().find_map(|left| left.tip_commit);
+    let tip = result.and_then(|result| result.tip_commit).or(left);
     let (Some(vault), Some(base), Some(tip)) = (dispatch.vault, dispatch.base_commit, tip) else {
         let reference = format!("of job {}", job.number);
         return Err(DirectorError::NotFound {

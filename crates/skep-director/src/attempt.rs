@@ -4,20 +4,26 @@
 //! of the fence, the exit, the tip it imported into its own vault.
 
 mod ending;
+mod guard;
 mod launch;
+mod leftover;
 mod observe;
 
-pub(crate) use ending::{back_off, end_failed, end_lost, retry_delay_ms};
+pub(crate) use ending::{back_off, end_failed, end_lost, interrupted, retry_delay_ms};
+pub(crate) use launch::fence_failure;
 
 use crate::director::Context;
 use crate::dispatch::pin_base;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::limits::LOG_BYTES_MAX;
+use crate::liveness::{Life, Reason};
+use crate::log::{AtLimit, Captured, Stream};
 use crate::record::{self, Dispatch};
 use crate::running::Signal;
 use crate::{log, prompt};
 use ending::read_limited;
+use guard::Pulse;
 use observe::Observer;
 use skep_db::{DbError, Tx};
 use skep_harness::{HarnessKind, ProcessExit, RunOutcome};
@@ -26,7 +32,6 @@ use skep_sandbox::{FencedProcess, Oid};
 use skep_stdx::Redactor;
 use skep_types::AttemptId;
 use std::path::Path;
-use std::time::Duration;
 use tokio::sync::watch;
 
 /// The signal that ends a worker at its limit: SIGKILL.
@@ -118,7 +123,7 @@ async fn run_in(
                 .take_in(folder, &repository, *outcome, proof, &redactor)
                 .await
         }
-        Watched::Stopped(how) => worker.stopped(how).await,
+        Watched::Stopped(how) => worker.stopped(folder, &repository, how, &redactor).await,
     }
 }
 
@@ -133,7 +138,8 @@ enum Watched {
 struct Ended {
     outcome: RunOutcome,
     refusals: i64,
-    timed_out: bool,
+    /// Why it was asked to end, if it was.
+    ended_for: Option<Reason>,
 }
 
 struct Worker<'a> {
@@ -160,14 +166,25 @@ impl Worker<'_> {
             .logs()
             .join(self.claim.job.id.as_str())
             .join(format!("{}.log", self.attempt));
-        let mut observer = Observer::new(context, self.lease, self.attempt, kind);
-        let limit = Duration::from_secs(context.engine.attempt_seconds_max);
+        let pulse = Pulse::start();
+        let interrupter = process.interrupter();
+        let mut observer = Observer::new(context, self.lease, self.attempt, kind, pulse.clone());
         let ended = {
             // A worker may close its output and go on; its end is the end, or its limit is.
             let end = async {
-                log::capture(process, &log, LOG_BYTES_MAX, redactor, |line| {
-                    observer.line(line);
-                })
+                let limit = (LOG_BYTES_MAX, AtLimit::Cut);
+                let mut captured = Captured::new(Vec::new());
+                log::capture(
+                    process,
+                    &log,
+                    limit,
+                    redactor,
+                    &mut captured,
+                    |stream, line| match stream {
+                        Stream::Out => observer.line(line),
+                        Stream::Err => pulse.note(Life::seen),
+                    },
+                )
                 .await
                 .map_err(|e| DirectorError::outside("keep the worker's output", e))?;
                 let exit = process.wait().await;
@@ -175,7 +192,7 @@ impl Worker<'_> {
             };
             tokio::select! {
                 exit = end => Some(exit?),
-                () = tokio::time::sleep(limit) => None,
+                _ = self.guard(&pulse, &interrupter) => None,
                 changed = signal.wait_for(|s| *s != Signal::Go) => {
                     let how = changed.map_or(Signal::LeaseLost, |s| *s);
                     return Ok(Watched::Stopped(how));
@@ -200,7 +217,7 @@ impl Worker<'_> {
             Box::new(Ended {
                 outcome,
                 refusals,
-                timed_out: ended.is_none(),
+                ended_for: pulse.note(|life, _| life.reason()),
             }),
             proof,
         ))

@@ -12,7 +12,7 @@ use crate::director::Context;
 use crate::error::DirectorError;
 use crate::home;
 use crate::limits::CHECK_LOG_BYTES_MAX;
-use crate::log::capture;
+use crate::log::{AtLimit, Captured, capture};
 use crate::running::Signal;
 use skep_sandbox::{ExitStatus, FencePaths, FenceSpec, FencedCommand, FencedProcess, Git};
 use skep_stdx::{Redactor, Stopwatch};
@@ -333,9 +333,10 @@ async fn run_once(
             capture(
                 &mut process,
                 log,
-                CHECK_LOG_BYTES_MAX,
+                (CHECK_LOG_BYTES_MAX, AtLimit::Cut),
                 &Redactor::default(),
-                |_| {},
+                &mut Captured::new(Vec::new()),
+                |_, _| {},
             )
             .await
             .map_err(|e| DirectorError::outside("keep a check's output", e))?;

@@ -66,6 +66,11 @@ pub struct EngineConfig {
     pub isolation: IsolationLevel,
     /// The longest an attempt may take, in seconds.
     pub attempt_seconds_max: u64,
+    /// The longest a worker may show no sign of life, in seconds; a tool call or a model call
+    /// that is under way with a limit of its own is one.
+    pub progress_seconds_max: u64,
+    /// How long a worker that was asked to end may take for it, in seconds.
+    pub interrupt_grace_seconds: u64,
     /// The longest one check may take, in seconds.
     pub check_seconds_max: u64,
     /// How often a result goes back for rework before the job fails.
@@ -80,6 +85,8 @@ impl Default for EngineConfig {
             slots: 4,
             isolation: IsolationLevel::Namespaces,
             attempt_seconds_max: 3_600,
+            progress_seconds_max: 720,
+            interrupt_grace_seconds: 10,
             check_seconds_max: 1_200,
             rework_rounds_max: 2,
             job_budget_usd: 1.0,

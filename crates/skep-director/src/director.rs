@@ -5,15 +5,17 @@ use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
 use crate::{
-    EngineError, Home, account, dispatch, engine, landing, ledger, node, plan, queue, reference,
-    schedule,
+    EngineError, Home, account, dead, dispatch, engine, landing, ledger, node, plan, queue,
+    reference, schedule,
 };
 use skep_api::{
-    DiffView, DispatchRequest, EventView, FiringView, JobSubmitted, JobSummary, JobView,
-    LedgerView, LogView, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView,
-    QueueView, RetryRequest, ScheduleRequest, ScheduleSummary, ScheduleView,
+    CallRequest, DeadClasses, DeadLetter, DeadListQuery, DeadView, DiffView, DispatchRequest,
+    DrainRequest, Drained, EventView, FiringView, JobSubmitted, JobSummary, JobView, LedgerView,
+    LogView, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView, QueueView,
+    RetryRequest, ScheduleRequest, ScheduleSummary, ScheduleView, ShellRequest,
 };
 use skep_db::Db;
+use skep_gateway::Gateway;
 use skep_ledger::{Anchor, LedgerPublicKey};
 use skep_queue::{ClaimMemory, FlowPolicy};
 use skep_sandbox::FencePaths;
@@ -52,6 +54,8 @@ pub struct DirectorOptions {
     pub entropy: SharedEntropy,
     /// The `skep` binary, which is also the launcher of every fence.
     pub launcher: PathBuf,
+    /// The gateway, for the engine's own calls.
+    pub gateway: Gateway,
     /// How the listener inside a fence is served.
     pub serve_gateway: ServeGateway,
     /// The public half of the key that signs the ledger's head.
@@ -73,6 +77,7 @@ pub(crate) struct Context {
     pub(crate) clock: SharedClock,
     pub(crate) entropy: SharedEntropy,
     pub(crate) launcher: PathBuf,
+    pub(crate) gateway: Gateway,
     pub(crate) serve_gateway: ServeGateway,
     pub(crate) ledger_public_key: LedgerPublicKey,
     pub(crate) owner: String,
@@ -146,6 +151,7 @@ impl Director {
             clock: options.clock,
             entropy: options.entropy,
             launcher: options.launcher,
+            gateway: options.gateway,
             serve_gateway: options.serve_gateway,
             ledger_public_key: options.ledger_public_key,
             owner: options.owner,
@@ -176,6 +182,19 @@ impl Director {
     /// Writes a job down and queues it; its base is pinned here.
     pub async fn dispatch(&self, request: DispatchRequest) -> Result<JobSubmitted, DirectorError> {
         dispatch::dispatch(&self.0, request).await
+    }
+
+    /// Writes a model call down and queues it.
+    pub async fn dispatch_call(&self, request: CallRequest) -> Result<JobSubmitted, DirectorError> {
+        dispatch::call::dispatch(&self.0, request).await
+    }
+
+    /// Writes a command down and queues it; its repository is pinned here.
+    pub async fn dispatch_shell(
+        &self,
+        request: ShellRequest,
+    ) -> Result<JobSubmitted, DirectorError> {
+        dispatch::shell::dispatch(&self.0, request).await
     }
 
     /// One job by id or number.
@@ -330,6 +349,36 @@ impl Director {
     /// how long nothing will be due, in milliseconds.
     pub async fn reconcile_schedules(&self) -> Result<i64, DirectorError> {
         schedule::reconcile_once(&self.0).await
+    }
+
+    /// Jobs that ended without success and that nobody has dismissed, newest first.
+    pub async fn dead(&self, query: &DeadListQuery) -> Result<Page<DeadLetter>, DirectorError> {
+        dead::list(&self.0, query).await
+    }
+
+    /// How many of them there are of each class.
+    pub async fn dead_classes(&self) -> Result<DeadClasses, DirectorError> {
+        dead::classes(&self.0).await
+    }
+
+    /// One of them with its evidence.
+    pub async fn dead_letter(&self, reference: &str) -> Result<DeadView, DirectorError> {
+        dead::show(&self.0, reference).await
+    }
+
+    /// Starts one of them again, unless it failed the same way too often.
+    pub async fn replay(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
+        dead::replay(&self.0, reference).await
+    }
+
+    /// Starts many of them again, in the order in which they were asked for.
+    pub async fn drain(&self, request: DrainRequest) -> Result<Drained, DirectorError> {
+        dead::drain(&self.0, request).await
+    }
+
+    /// Says that nobody needs to look at one of them any more.
+    pub async fn dismiss(&self, reference: &str) -> Result<JobSubmitted, DirectorError> {
+        dead::dismiss(&self.0, reference).await
     }
 
     /// Sealed ledger events after `after_seq`, oldest first.

@@ -7,8 +7,10 @@
 //! yet: it starts from where they left the target, which [`pin_base`] finds out.
 
 mod base;
+pub(crate) mod call;
 mod choice;
 mod overlap;
+pub(crate) mod shell;
 mod text;
 
 pub(crate) use base::{Pins, pin_base};
@@ -141,6 +143,7 @@ pub(crate) async fn prepare(
         reviewed_commit: None,
         rework_rounds_max: context.engine.rework_rounds_max,
         artifacts: Vec::new(),
+        timeout_ms: call::timeout_ms(request.timeout_seconds)?,
     };
     let new_job = NewJob {
         id: job,

@@ -9,7 +9,7 @@ use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
-use crate::{account, delivery, landing, node, record, room, schedule, verify};
+use crate::{account, call, dead, delivery, landing, node, record, room, schedule, shell, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_stdx::Stopwatch;
@@ -129,6 +129,7 @@ async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorErr
                 skep_queue::bound_leases(tx, LEASE_MS).await?;
                 let lost = skep_queue::reconcile(tx, node.as_ref()).await?.lost;
                 for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
+                    dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
                     account::report_due(tx, &job.job).await?;
                     crate::review::abandoned(tx, &job.job).await?;
                 }
@@ -292,9 +293,19 @@ async fn steps(
     signal: &watch::Receiver<Signal>,
 ) -> Result<(), StepFailure> {
     match claim.job.kind {
-        JobKind::Pipeline => return crate::plan::step(context, claim).await,
-        JobKind::Agent | JobKind::Call | JobKind::Shell => {}
+        JobKind::Agent => agent_steps(context, claim, signal).await,
+        JobKind::Call => call::run(context, claim, signal.clone()).await,
+        JobKind::Shell => shell::run(context, claim, signal.clone()).await,
+        JobKind::Pipeline => crate::plan::step(context, claim).await,
     }
+}
+
+/// The steps of an agent: a worker's attempt, the engine's verification, the landing.
+async fn agent_steps(
+    context: &Context,
+    claim: &Claim,
+    signal: &watch::Receiver<Signal>,
+) -> Result<(), StepFailure> {
     if claim.found.claim_starts_attempt() {
         match attempt::run(context, claim, signal.clone()).await? {
             After::Left => return Ok(()),
@@ -436,7 +447,8 @@ async fn leave_again(
     }
 }
 
-/// Ends a job under its lease: the last state, its reason, and the report that is now due.
+/// Ends a job under its lease: the last state, its reason, and the report that is now due. A job
+/// that is to fail, and has failed this way too often, is quarantined instead.
 pub(crate) async fn finish(
     tx: &mut Tx<'_>,
     lease: &Lease,
@@ -444,7 +456,19 @@ pub(crate) async fn finish(
     failure: Option<FailureClass>,
     reason: Option<&str>,
 ) -> Result<(), DirectorError> {
+    let to = match (to, failure) {
+        (JobState::Failed, class) => {
+            dead::last_state(tx, &lease.job, class.unwrap_or(FailureClass::Unknown)).await?
+        }
+        (to, _) => to,
+    };
     advance(tx, lease, to, false, failure).await?;
+    if to == JobState::Done {
+        record::clear_dead(tx, &lease.job).await?;
+    } else {
+        let class = failure.unwrap_or(FailureClass::Unknown);
+        dead::write(tx, &lease.job, class, to).await?;
+    }
     match reason {
         Some(reason) => record::put_reason(tx, &lease.job, reason).await?,
         None => record::clear_reason(tx, &lease.job).await?,

@@ -4,7 +4,7 @@ use crate::error::DirectorError;
 use serde::Serialize;
 use skep_db::Tx;
 use skep_ledger::Payload;
-use skep_types::{AttemptId, Fence, JobId, NodeId};
+use skep_types::{AttemptId, CallId, Fence, JobId, NodeId};
 
 /// Appends `payload` to the ledger in the caller's transaction.
 pub(crate) async fn append<P: Payload>(
@@ -57,6 +57,35 @@ payload!(
     BasePinned, "base_pinned" { job: JobId, fence: Fence, commit: String }
 );
 payload!(
+    /// A model call was asked for.
+    CallDispatched, "call_dispatched" {
+        job: JobId, tier: &'static str, messages: usize, message_bytes: usize,
+        max_output_tokens: i64, has_schema: bool, budget_micro_usd: Option<i64>, timeout_ms: i64,
+    }
+);
+payload!(
+    /// A model call was answered; the digest is of a salt and the text, both kept elsewhere.
+    CallAnswered, "call_answered" {
+        job: JobId, attempt: AttemptId, fence: Fence, call: CallId, http_status: i64,
+        answer_bytes: usize, answer_sha256: String, fits: bool, provider_ms: i64,
+    }
+);
+payload!(
+    /// A command was asked for.
+    ShellDispatched, "shell_dispatched" {
+        job: JobId, tier: &'static str, base_commit: Option<String>, words: usize,
+        command_bytes: usize, timeout_ms: i64, output_bytes_max: i64,
+    }
+);
+payload!(
+    /// A command has ended; the digest is of a salt and the output, both kept elsewhere.
+    ShellEnded, "shell_ended" {
+        job: JobId, attempt: AttemptId, fence: Fence, exit_code: Option<i64>,
+        signal: Option<i64>, limit: Option<&'static str>, duration_ms: i64, output_bytes: i64,
+        output_sha256: String, level: &'static str,
+    }
+);
+payload!(
     /// The fence was closed around the worker, and proved from inside.
     FenceProved, "fence_proved" {
         job: JobId, attempt: AttemptId, fence: Fence, level: &'static str,
@@ -68,6 +97,41 @@ payload!(
         job: JobId, attempt: AttemptId, fence: Fence, tool: &'static str, ok: bool,
         exit_code: Option<i64>, duration_ms: i64, output_bytes: i64, refused_by: Option<&'static str>,
     }
+);
+payload!(
+    /// A worker was asked to end: it showed no sign of life, or its time was up.
+    WorkerInterrupted, "worker_interrupted" {
+        job: JobId, attempt: AttemptId, fence: Fence, reason: &'static str, idle_ms: i64,
+        open_calls: usize,
+    }
+);
+payload!(
+    /// A worker that did not end when asked was to be killed, with all it started.
+    WorkerKilled, "worker_killed" {
+        job: JobId, attempt: AttemptId, fence: Fence, reason: &'static str, idle_ms: i64,
+        open_calls: usize,
+    }
+);
+payload!(
+    /// What an attempt that was ended left behind was kept.
+    LeftoverKept, "leftover_kept" {
+        job: JobId, attempt: AttemptId, fence: Fence, tip_commit: Option<String>, files: usize,
+        bytes: i64,
+    }
+);
+payload!(
+    /// A job ended without success; how often that has happened, and how often in this way.
+    DeadLetterWritten, "dead_letter_written" {
+        job: JobId, class: &'static str, quarantined: bool, deaths: i64, in_a_row: i64,
+    }
+);
+payload!(
+    /// A dead job was started again.
+    DeadLetterReplayed, "dead_letter_replayed" { job: JobId, replays: i64 }
+);
+payload!(
+    /// A person said that nobody needs to look at a dead job.
+    DeadLetterDismissed, "dead_letter_dismissed" { job: JobId }
 );
 payload!(
     /// The worker has ended and what it left was taken in.

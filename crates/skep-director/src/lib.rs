@@ -11,10 +11,12 @@
 mod account;
 mod artifact;
 mod attempt;
+mod call;
 mod check;
 mod claims;
 mod clock_watch;
 mod config;
+mod dead;
 mod delivery;
 mod director;
 mod dispatch;
@@ -26,6 +28,7 @@ mod home;
 mod landing;
 mod ledger;
 pub mod limits;
+mod liveness;
 mod log;
 mod node;
 mod plan;
@@ -39,6 +42,7 @@ mod runner_files;
 mod running;
 mod schedule;
 mod schema;
+mod shell;
 mod verify;
 
 pub use config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};

@@ -27,6 +27,39 @@ pub const WAIVER_BYTES_MAX: usize = 2 * 1024;
 pub const FINDINGS_BYTES_MAX: usize = 32 * 1024;
 /// What is shown of the reason why a contract cannot be read, in bytes.
 pub const CONTRACT_ERROR_BYTES_MAX: usize = 512;
+/// All texts of one model call together, in bytes: about 65,000 tokens, and room in a request.
+pub const CALL_BYTES_MAX: usize = 256 * 1024;
+/// Messages of one model call.
+pub const CALL_MESSAGES_MAX: usize = 256;
+/// The schema of an answer, in bytes; it is sent with the question.
+pub const SCHEMA_BYTES_MAX: usize = 32 * 1024;
+/// The longest answer to a call that names no limit, in tokens.
+pub const CALL_OUTPUT_TOKENS: i64 = 4_096;
+/// The longest a call takes that names no limit, in seconds: what a provider is waited for.
+pub const CALL_SECONDS: i64 = 600;
+/// The longest limit of one attempt that can be asked for, in seconds: a day.
+pub const TIMEOUT_SECONDS_MAX: i64 = 86_400;
+/// Attempts of a call that end by a failure of their own; each may cost money.
+pub const CALL_ATTEMPTS_MAX: i64 = 3;
+/// Attempts of a command: its exit code is its result, whatever it is.
+pub const SHELL_ATTEMPTS_MAX: i64 = 1;
+/// The longest pause that a provider may ask for, in milliseconds; beyond it is a day's work.
+pub const RETRY_AFTER_MS_MAX: i64 = 3_600_000;
+/// How long an engine that stops waits for an answer that is already paid for, in milliseconds;
+/// less than it waits for the step itself.
+pub const CALL_DRAIN_MS: u64 = 8_000;
+/// What is kept of an answer that is no message, in bytes.
+pub const ANSWER_ERROR_BYTES_MAX: usize = 2_000;
+/// Words of one command.
+pub const COMMAND_WORDS_MAX: usize = 1_024;
+/// One command, in bytes; longer ones are scripts.
+pub const COMMAND_BYTES_MAX: usize = 64 * 1024;
+/// The output of a command that names no limit, in bytes.
+pub const SHELL_OUTPUT_BYTES: i64 = 16 * 1024 * 1024;
+/// The largest output of a command that can be asked for, in bytes.
+pub const SHELL_OUTPUT_BYTES_MAX: i64 = 256 * 1024 * 1024;
+/// The end of a command's output that stands in its account, in bytes.
+pub const SHELL_TAIL_BYTES_MAX: usize = 4 * 1024;
 /// How long a claim holds without a heartbeat, in milliseconds.
 pub const LEASE_MS: i64 = 60_000;
 /// How often a node renews its claims, in milliseconds: three tries fit into one lease.
@@ -56,6 +89,10 @@ pub const DIFF_BYTES_MAX: usize = 512 * 1024;
 pub const REVIEW_DIFF_BYTES_MAX: usize = 40 * 1024;
 /// What a reviewer is told of one check's output, in bytes.
 pub const REVIEW_OUTPUT_BYTES_MAX: usize = 1024;
+/// Files that are kept of an attempt without a result; a harness leaves a handful.
+pub const LEFTOVER_FILES_MAX: usize = 32;
+/// The same, in bytes: the longest transcript.
+pub const LEFTOVER_BYTES_MAX: u64 = 64 * 1024 * 1024;
 /// Tool calls of one attempt that become ledger events of their own; the rest is counted.
 pub const TOOL_EVENTS_MAX: i64 = 2_000;
 /// The longest line of a worker's output that is read as an event, in bytes.
@@ -66,6 +103,17 @@ pub const ATTEMPTS_MAX: i64 = 5;
 pub const LANDING_TRIES_MAX: u32 = 8;
 /// Reviews asked for one result when a reviewer leaves no usable report.
 pub const REVIEWS_MAX: usize = 2;
+/// Attempts, or ends, of one job in a row that failed with the same class before the job is set
+/// aside as poison: twice may be chance.
+pub const POISON_ATTEMPTS: i64 = 3;
+/// How often one job is replayed as a dead letter; after that a person retries it by name.
+pub const REPLAYS_MAX: i64 = 5;
+/// Dead jobs that one drain starts when nothing is asked for.
+pub const DEAD_DRAIN: i64 = 10;
+/// The same, at the most: as many as a queue of people can watch.
+pub const DEAD_DRAIN_MAX: i64 = 500;
+/// Events that stand in the account of a dead letter.
+pub const DEAD_EVENTS: usize = 30;
 /// The longest wait for running steps at shutdown, in milliseconds.
 pub const DRAIN_MS: u64 = 10_000;
 /// The longest `prepare` command, in milliseconds.

@@ -1,6 +1,7 @@
 //! What workers and checks write, kept up to a limit. Untrusted text: stored, cut, never obeyed.
 
 use crate::limits::LINE_BYTES_MAX;
+use ring::digest::{Context as Hasher, SHA256};
 use skep_sandbox::FencedProcess;
 use skep_stdx::Redactor;
 use std::io;
@@ -18,15 +19,48 @@ pub(crate) enum Stream {
 /// Lines that wait for the writer; a worker that prints faster is held back by its pipe.
 const LINES_WAITING_MAX: usize = 256;
 
+/// What happens when a process has written as much as is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AtLimit {
+    /// The rest is read and let go.
+    Cut,
+    /// Reading ends.
+    Stop,
+}
+
+/// What was read of a process.
+pub(crate) struct Captured {
+    /// What the digest on the ledger begins with, so that it says nothing without it.
+    pub(crate) salt: Vec<u8>,
+    /// Of what was read, in order of arrival.
+    pub(crate) digest: Hasher,
+    /// How much that was.
+    pub(crate) bytes: u64,
+    /// Whether it was more than is kept.
+    pub(crate) is_over: bool,
+}
+
+impl Captured {
+    pub(crate) fn new(salt: Vec<u8>) -> Self {
+        Self {
+            salt,
+            digest: Hasher::new(&SHA256),
+            bytes: 0,
+            is_over: false,
+        }
+    }
+}
+
 /// Writes both streams of `process` to `log` as they come, up to `bytes_max` and without the
-/// secrets of `redactor`, and shows each line of its standard output to `on_line`. Returns when
-/// both streams have ended, which may be before the process has.
+/// secrets of `redactor`, and shows each line to `on_line`. Returns when both streams have ended,
+/// which may be before the process has.
 pub(crate) async fn capture(
     process: &mut FencedProcess,
     log: &Path,
-    bytes_max: u64,
+    (bytes_max, at_limit): (u64, AtLimit),
     redactor: &Redactor,
-    mut on_line: impl FnMut(&str) + Send,
+    captured: &mut Captured,
+    mut on_line: impl FnMut(Stream, &str) + Send,
 ) -> io::Result<()> {
     if let Some(folder) = log.parent() {
         tokio::fs::create_dir_all(folder).await?;
@@ -45,17 +79,17 @@ pub(crate) async fn capture(
         .stderr()
         .map(|s| skep_stdx::spawn("worker-stderr", read(s, Stream::Err, sender.clone())));
     drop(sender);
-    let mut written = 0_u64;
     while let Some((stream, line)) = lines.recv().await {
         let line = redactor.redact(&line);
-        if stream == Stream::Out {
-            on_line(line.trim_end_matches('\n'));
-        }
-        if written < bytes_max {
-            let room = usize::try_from(bytes_max - written).unwrap_or(usize::MAX);
-            let kept = &line.as_bytes()[..line.len().min(room)];
-            file.write_all(kept).await?;
-            written += kept.len() as u64;
+        on_line(stream, line.trim_end_matches('\n'));
+        captured.digest.update(line.as_bytes());
+        let room = usize::try_from(bytes_max.saturating_sub(captured.bytes)).unwrap_or(usize::MAX);
+        captured.bytes += line.len() as u64;
+        file.write_all(&line.as_bytes()[..line.len().min(room)])
+            .await?;
+        captured.is_over = captured.bytes > bytes_max;
+        if captured.is_over && at_limit == AtLimit::Stop {
+            return file.flush().await;
         }
     }
     for reader in [out, err].into_iter().flatten() {

@@ -3,9 +3,9 @@
 use crate::account::report_due;
 use crate::director::Context;
 use crate::error::DirectorError;
-use crate::record::Dispatch;
+use crate::record::{Asked, Dispatch};
 use crate::running::Signal;
-use crate::{dispatch, landing, record, review};
+use crate::{dead, dispatch, landing, record, review};
 use skep_api::{JobSubmitted, RetryRequest};
 use skep_db::{DbError, Tx};
 use skep_queue::{CancelError, Job, RetryError};
@@ -67,6 +67,7 @@ pub(crate) async fn end(tx: &mut Tx<'_>, job: &Job) -> Result<(Job, Vec<JobId>),
     crate::review::abandoned(tx, &job.id).await?;
     let reviews = crate::review::end_reviews(tx, &job.id).await?;
     record::clear_reason(tx, &job.id).await?;
+    record::clear_dead(tx, &job.id).await?;
     refuse_while_landing(tx, job).await?;
     Ok((cancelled.job, reviews))
 }
@@ -256,7 +257,8 @@ pub(crate) async fn retry(
     Ok(submitted(&job))
 }
 
-async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
+/// Queues an ended job again, whoever asks for it.
+pub(crate) async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
     skep_queue::retry(tx, &job.id, 1).await.map_err(|error| {
         if let RetryError::Db(error) = error {
             return DirectorError::Db(error);
@@ -265,9 +267,13 @@ async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
         DirectorError::conflict("job_not_retried", error.to_string(), hint)
     })?;
     record::clear_reason(tx, &job.id).await?;
+    dead::replayed(tx, &job.id).await?;
     // While it had ended, its scope was free for others, and so were those of the jobs that wait
     // for it again.
-    let mut records = vec![record::dispatch(tx, &job.id).await?];
+    let Asked::Agent(own) = record::asked(tx, job).await? else {
+        return Ok(());
+    };
+    let mut records = vec![*own];
     for id in skep_queue::graph::ordered_with(tx, &job.id).await? {
         let waits = skep_queue::job(tx, &id)
             .await?
@@ -325,20 +331,30 @@ async fn go_on(tx: &mut Tx<'_>, job: &Job) -> Result<(), DirectorError> {
             "only a job that has ended or waits for you can be retried",
         ));
     }
-    let landing = record::landing(tx, &job.id).await?;
-    let dispatch = record::dispatch(tx, &job.id).await?;
-    let verified = may_land(tx, &dispatch).await?;
-    let to = if job.state == JobState::WaitingHuman && landing.is_some() && verified {
-        landing::pend(tx, &dispatch).await?;
-        JobState::Landing
-    } else {
-        JobState::Queued
+    let to = match record::asked(tx, job).await? {
+        Asked::Agent(dispatch) => goes_on_to(tx, job, &dispatch).await?,
+        Asked::Call(_) | Asked::Shell(_) => JobState::Queued,
     };
     record::clear_reason(tx, &job.id).await?;
     skep_queue::wake_job(tx, &job.id, job.state, to)
         .await
         .map(|_| ())
         .map_err(|e| DirectorError::outside("wake the job", e))
+}
+
+/// Where a waiting agent's job goes on: a verified result is landed, anything else worked on.
+async fn goes_on_to(
+    tx: &mut Tx<'_>,
+    job: &Job,
+    dispatch: &Dispatch,
+) -> Result<JobState, DirectorError> {
+    let landing = record::landing(tx, &job.id).await?;
+    let verified = may_land(tx, dispatch).await?;
+    if job.state == JobState::WaitingHuman && landing.is_some() && verified {
+        landing::pend(tx, dispatch).await?;
+        return Ok(JobState::Landing);
+    }
+    Ok(JobState::Queued)
 }
 
 /// Whether the newest result is complete, verified, and let through by its gate.

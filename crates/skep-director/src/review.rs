@@ -141,6 +141,7 @@ pub(crate) async fn request(
         rework_rounds_max: 0,
         base_from: None,
         artifacts: Vec::new(),
+        timeout_ms: None,
     };
     let new_job = NewJob {
         id: job.clone(),

@@ -11,6 +11,30 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             tier: "sacred",
         },
         Table {
+            name: "call_request",
+            tier: "sacred",
+        },
+        Table {
+            name: "call_answer",
+            tier: "sacred",
+        },
+        Table {
+            name: "shell_request",
+            tier: "sacred",
+        },
+        Table {
+            name: "shell_run",
+            tier: "sacred",
+        },
+        Table {
+            name: "leftover",
+            tier: "sensitive",
+        },
+        Table {
+            name: "dead_letter",
+            tier: "convenience",
+        },
+        Table {
             name: "job_reason",
             tier: "sensitive",
         },
@@ -75,6 +99,12 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             intent: "plan",
             sqlite: include_str!("../schema/0004-plan.sqlite.sql"),
             postgres: include_str!("../schema/0004-plan.postgres.sql"),
+        },
+        Step {
+            version: 5,
+            intent: "kinds-and-dead-letters",
+            sqlite: include_str!("../schema/0005-kinds-and-dead-letters.sqlite.sql"),
+            postgres: include_str!("../schema/0005-kinds-and-dead-letters.postgres.sql"),
         },
     ],
 };

@@ -421,6 +421,7 @@ mod tests {
             rework_rounds_max: 2,
             base_from: None,
             artifacts: Vec::new(),
+            timeout_ms: None,
         }
     }
 

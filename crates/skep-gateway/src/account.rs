@@ -68,6 +68,30 @@ pub async fn attempt_usage(tx: &mut Tx<'_>, attempt: &AttemptId) -> Result<Usage
     .await
 }
 
+/// How alive an attempt is, by the calls it makes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Activity {
+    /// How long ago its last call began or ended, in milliseconds; `None` if it made none.
+    pub idle_ms: Option<i64>,
+    /// For how long a call under way may still take, in milliseconds; `None` if there is none.
+    pub open_ms: Option<i64>,
+}
+
+/// When an attempt last began or ended a call, by the store's clock.
+pub async fn attempt_activity(tx: &mut Tx<'_>, attempt: &AttemptId) -> Result<Activity, DbError> {
+    let now = tx.now_ms().await?;
+    let sql = "SELECT MAX(started_at) AS began, MAX(ended_at) AS ended,
+            MAX(CASE state WHEN 'reserved' THEN deadline_at END) AS open_until
+        FROM model_call WHERE attempt_id = ?1";
+    let row = tx.query_one(sql, params![attempt.as_str()]).await?;
+    let (began, ended): (Option<i64>, Option<i64>) = (row.get("began")?, row.get("ended")?);
+    let open_until: Option<i64> = row.get("open_until")?;
+    Ok(Activity {
+        idle_ms: began.max(ended).map(|last| (now - last).max(0)),
+        open_ms: open_until.map(|until| until - now).filter(|left| *left > 0),
+    })
+}
+
 /// Which models answered an attempt's calls, the most used first.
 pub async fn attempt_models(
     tx: &mut Tx<'_>,

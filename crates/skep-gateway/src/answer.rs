@@ -15,7 +15,7 @@ pub(crate) const CALL_ID: HeaderName = HeaderName::from_static("x-skep-call-id")
 /// The model that answered, in the provider's words.
 pub(crate) const MODEL_ACTUAL: HeaderName = HeaderName::from_static("x-skep-model-actual");
 /// The stable code of an error of our own.
-const ERROR_CODE: HeaderName = HeaderName::from_static("x-skep-error");
+pub(crate) const ERROR_CODE: HeaderName = HeaderName::from_static("x-skep-error");
 /// What the exhausted budget wants of the work: `pause` or `refuse`.
 const ON_EXHAUST: HeaderName = HeaderName::from_static("x-skep-on-exhaust");
 

@@ -8,6 +8,7 @@ use crate::admit::{Admitted, Asked, admit};
 use crate::answer::{Fault, MODEL_ACTUAL, name_call, refused};
 use crate::body::ReplyBody;
 use crate::client::Client;
+use crate::direct::Deferred;
 use crate::gateway::Inner;
 use crate::headers::to_client;
 use crate::relay::relay;
@@ -63,10 +64,22 @@ impl Call {
             }
         };
         skep_stdx::crash::point("gateway.admitted");
+        self.carry_out(&admitted, client, None).await;
+    }
+
+    /// Runs an admitted call to its end. With `deferred` its end is left there, for whoever takes
+    /// the answer to write down.
+    pub(crate) async fn carry_out(
+        &self,
+        admitted: &Admitted,
+        mut client: Client,
+        deferred: Option<Arc<Deferred>>,
+    ) {
         let account = Account {
             gateway: &self.gateway,
             call: &self.asked.call,
-            admitted: &admitted,
+            admitted,
+            deferred,
         };
         if client.is_gone() {
             let _ = account
@@ -195,6 +208,8 @@ pub(crate) struct Account<'a> {
     pub(crate) gateway: &'a Inner,
     pub(crate) call: &'a CallId,
     pub(crate) admitted: &'a Admitted,
+    /// Where the end goes instead of into the store.
+    deferred: Option<Arc<Deferred>>,
 }
 
 /// The end of a call could not be written down and keeps its reservation; the log says so.
@@ -254,6 +269,10 @@ impl Account<'_> {
             substituted,
             outcome,
         };
+        if let Some(deferred) = &self.deferred {
+            deferred.put(ending);
+            return Ok(());
+        }
         skep_stdx::crash::point("gateway.settling");
         end_with_retries(self.gateway, ending).await
     }
@@ -272,7 +291,7 @@ impl Account<'_> {
     }
 }
 
-async fn end_with_retries(gateway: &Inner, ending: Ending) -> Result<(), NotSettled> {
+pub(crate) async fn end_with_retries(gateway: &Inner, ending: Ending) -> Result<(), NotSettled> {
     let backoff = Backoff {
         base_ms: crate::limits::SETTLE_RETRY_BASE_MS,
         cap_ms: crate::limits::SETTLE_RETRY_CAP_MS,

@@ -30,9 +30,10 @@ use skep_wire::{RequestHead, read_head, rewrite_model};
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
-const MESSAGES: &str = "/v1/messages";
+/// The route of a model call.
+pub(crate) const MESSAGES: &str = "/v1/messages";
 const COUNT_TOKENS: &str = "/v1/messages/count_tokens";
 const MODELS: &str = "/v1/models";
 
@@ -171,7 +172,7 @@ impl Gateway {
             Ok(head) => head,
             Err(error) => return Fault::BadRequest(described(&error)).answer(),
         };
-        let Ok(slot) = Arc::clone(&self.0.slots).try_acquire_owned() else {
+        let Some(slot) = self.slot() else {
             return Fault::TooManyCalls { max: CALLS_MAX }.answer();
         };
         let query = parts.uri.query().map(str::to_owned);
@@ -185,7 +186,12 @@ impl Gateway {
         answer.await.unwrap_or_else(|_| Fault::Internal.answer())
     }
 
-    fn prepare_call(
+    /// Room for one more call, if there is.
+    pub(crate) fn slot(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.0.slots).try_acquire_owned().ok()
+    }
+
+    pub(crate) fn prepare_call(
         &self,
         path: &'static str,
         secret_sha256: Vec<u8>,

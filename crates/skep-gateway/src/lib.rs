@@ -18,6 +18,7 @@ mod client;
 mod config;
 mod decimal;
 mod digest;
+mod direct;
 mod event;
 mod gateway;
 mod headers;
@@ -36,7 +37,9 @@ mod timeouts;
 mod upstream;
 mod window;
 
-pub use account::{ModelAnswered, Usage, attempt_models, attempt_usage, job_cost};
+pub use account::{
+    Activity, ModelAnswered, Usage, attempt_activity, attempt_models, attempt_usage, job_cost,
+};
 pub use body::{RelayError, ReplyBody};
 pub use budget::{
     Budget, BudgetStatus, RaiseError, Sums, budgets, create_job_budget, job_budget, raise,
@@ -45,6 +48,9 @@ pub use budget::{
 pub use config::{
     BudgetConfig, BudgetScope, ConfigError, GatewayConfig, Locality, ModelConfig, OnExhaust,
     Period, ProviderApi, ProviderConfig,
+};
+pub use direct::{
+    Admission, DirectAnswer, DirectAsk, DirectCall, DirectError, DirectRefusal, Unsettled,
 };
 pub use gateway::{Gateway, GatewayOptions};
 pub use key::{KeyStatus, NewKey, keys, mint, revoke, revoke_of_job};

@@ -35,6 +35,15 @@ pub enum HarnessEvent {
         /// All tries and waits together, in milliseconds.
         duration_ms: i64,
     },
+    /// A tool call has begun.
+    ToolStarted {
+        /// The tool's name, as the model wrote it, cut to 64 bytes.
+        name: String,
+        /// SHA-256 of the input's JSON text, in hex; with the name, which call of the turn it is.
+        input_sha256: String,
+        /// After how long the tool itself ends the call, in milliseconds, where it does.
+        timeout_ms: Option<u64>,
+    },
     /// A tool call has ended, well or not.
     ToolCalled {
         /// The tool's name, as the model wrote it, cut to 64 bytes.

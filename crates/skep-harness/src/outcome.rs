@@ -155,7 +155,9 @@ pub fn outcome(
                 outcome.end_reason = Some(*reason);
                 ended = Some(*class);
             }
-            HarnessEvent::Finished { .. } | HarnessEvent::Output { .. } => {}
+            HarnessEvent::ToolStarted { .. }
+            | HarnessEvent::Finished { .. }
+            | HarnessEvent::Output { .. } => {}
         }
     }
     outcome.failure = ended.or_else(|| failure_of(exit, &outcome.contract));

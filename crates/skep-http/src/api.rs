@@ -17,13 +17,14 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use skep_api::route::{Operation, Route, Verb};
 use skep_api::{
-    CancelRequest, DiffView, DispatchRequest, HealthView, JobSubmitted, JobSummary, JobView,
+    CallRequest, CancelRequest, DeadClasses, DeadLetter, DeadListQuery, DeadView, DiffView,
+    DispatchRequest, DrainRequest, Drained, HealthView, JobSubmitted, JobSummary, JobView,
     LedgerEntries, LedgerHeadView, LedgerView, LogView, NodeView, Page, PlanRequest, PlanView,
-    QueueView, RetryRequest,
+    QueueView, RetryRequest, ShellRequest,
 };
 use skep_director::{DirectorError, JobQuery};
 use skep_ledger::{Anchor, AnchorError};
-use skep_types::JobState;
+use skep_types::{FailureClass, JobState};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,6 +43,8 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::Readiness => on(verb, readiness),
         Operation::Metrics => on(verb, metrics_text),
         Operation::DispatchJob => on(verb, dispatch_job),
+        Operation::DispatchCall => on(verb, dispatch_call),
+        Operation::DispatchShell => on(verb, dispatch_shell),
         Operation::ListJobs => on(verb, list_jobs),
         Operation::ShowJob => on(verb, show_job),
         Operation::JobLog => on(verb, job_log),
@@ -66,6 +69,12 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::RunPlan => on(verb, run_plan),
         Operation::CheckPlan => on(verb, check_plan),
         Operation::ShowPlan => on(verb, show_plan),
+        Operation::ListDead => on(verb, list_dead),
+        Operation::DeadClasses => on(verb, dead_classes),
+        Operation::ShowDead => on(verb, show_dead),
+        Operation::ReplayDead => on(verb, replay_dead),
+        Operation::DrainDead => on(verb, drain_dead),
+        Operation::DismissDead => on(verb, dismiss_dead),
         Operation::Events => on(verb, read_events),
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::LedgerHead => on(verb, read_head),
@@ -106,6 +115,16 @@ async fn metrics_text(State(shared): SharedState) -> Response {
 async fn dispatch_job(State(shared): SharedState, body: Body) -> Answer<JobSubmitted> {
     let request: DispatchRequest = document(body).await?;
     Ok(Json(shared.director.dispatch(request).await?))
+}
+
+async fn dispatch_call(State(shared): SharedState, body: Body) -> Answer<JobSubmitted> {
+    let request: CallRequest = document(body).await?;
+    Ok(Json(shared.director.dispatch_call(request).await?))
+}
+
+async fn dispatch_shell(State(shared): SharedState, body: Body) -> Answer<JobSubmitted> {
+    let request: ShellRequest = document(body).await?;
+    Ok(Json(shared.director.dispatch_shell(request).await?))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -230,6 +249,57 @@ async fn drain_node(State(shared): SharedState, Path(node): Path<String>) -> Ans
 
 async fn resume_node(State(shared): SharedState, Path(node): Path<String>) -> Answer<NodeView> {
     Ok(Json(shared.director.set_node_draining(&node, false).await?))
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct DeadQuery {
+    class: Option<String>,
+    cursor: Option<String>,
+    limit: Option<i64>,
+}
+
+async fn list_dead(
+    State(shared): SharedState,
+    query: Asked<DeadQuery>,
+) -> Answer<Page<DeadLetter>> {
+    let Query(query) = query?;
+    let class = query.class.as_deref().map(str::parse::<FailureClass>);
+    let class = class
+        .transpose()
+        .map_err(|error| Refusal::malformed(error.to_string()))?;
+    let query = DeadListQuery {
+        class,
+        cursor: query.cursor,
+        limit: query.limit,
+    };
+    Ok(Json(shared.director.dead(&query).await?))
+}
+
+async fn dead_classes(State(shared): SharedState) -> Answer<DeadClasses> {
+    Ok(Json(shared.director.dead_classes().await?))
+}
+
+async fn show_dead(State(shared): SharedState, Path(id): Path<String>) -> Answer<DeadView> {
+    Ok(Json(shared.director.dead_letter(&id).await?))
+}
+
+async fn replay_dead(State(shared): SharedState, Path(id): Path<String>) -> Answer<JobSubmitted> {
+    Ok(Json(shared.director.replay(&id).await?))
+}
+
+async fn drain_dead(State(shared): SharedState, body: Body) -> Answer<Drained> {
+    let bytes = collected(body).await?;
+    let request = if bytes.is_empty() {
+        DrainRequest::default()
+    } else {
+        parsed(&bytes)?
+    };
+    Ok(Json(shared.director.drain(request).await?))
+}
+
+async fn dismiss_dead(State(shared): SharedState, Path(id): Path<String>) -> Answer<JobSubmitted> {
+    Ok(Json(shared.director.dismiss(&id).await?))
 }
 
 async fn read_events(

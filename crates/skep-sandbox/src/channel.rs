@@ -51,7 +51,7 @@ pub(crate) enum Report {
     Raised,
     /// What was measured in the process that becomes the worker.
     Proved(Measured),
-    /// The command runs.
+    /// The command runs; comes with the pidfd of its process.
     Started,
     /// Everything is dead; how the worker ended.
     Ended(ExitStatus),

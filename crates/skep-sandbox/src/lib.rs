@@ -36,7 +36,7 @@ pub use level::IsolationLevel;
 pub use limits::ProcessLimits;
 pub use oid::{MalformedOid, Oid};
 pub use probe::{Primitive, Probe, probe};
-pub use process::{FencedProcess, PreparedFence, prepare, start};
+pub use process::{FencedProcess, Interrupter, PreparedFence, prepare, start};
 pub use proof::{FenceProof, NamespaceId, gap_description};
 pub use repository::{AttemptRepository, create_directories};
 pub use spec::{FencePaths, FenceSpec, FencedCommand};

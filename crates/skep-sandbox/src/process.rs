@@ -22,6 +22,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::unix::AsyncFd;
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
@@ -143,14 +144,15 @@ impl PreparedFence {
         let proof = FenceProof::of(level, self.gateway.is_some(), measured, &own);
         proof.verify(level)?;
         self.launcher.order(&Order::Go).await?;
-        match self.launcher.report().await? {
-            (Report::Started, _) => {}
+        let worker = match self.launcher.report().await? {
+            (Report::Started, Some(worker)) => worker,
             (Report::Refused(refusal), _) => return Err(refused(level, refusal)),
             _ => return Err(SandboxError::LauncherLost("answered out of turn")),
-        }
+        };
         Ok(FencedProcess {
             launcher: self.launcher,
             init: self.init,
+            worker: Arc::new(worker),
             proof,
             gateway: self.gateway,
             gateway_url: self.gateway_url,
@@ -165,6 +167,7 @@ impl PreparedFence {
 pub struct FencedProcess {
     launcher: Launcher,
     init: OwnedFd,
+    worker: Arc<OwnedFd>,
     proof: FenceProof,
     gateway: Option<TcpListener>,
     gateway_url: Option<String>,
@@ -241,6 +244,11 @@ impl FencedProcess {
         }
     }
 
+    /// What asks the worker to end while somebody else waits for it.
+    pub fn interrupter(&self) -> Interrupter {
+        Interrupter(Arc::clone(&self.worker))
+    }
+
     /// Kills everything inside and waits until all of it is dead.
     ///
     /// # Errors
@@ -270,6 +278,19 @@ impl FencedProcess {
         let mut polled = [PollFd::new(&self.init, PollFlags::IN)];
         poll(&mut polled, Some(&now)).map_err(|errno| SandboxError::Launcher(errno.into()))?;
         Ok(!polled[0].revents().is_empty())
+    }
+}
+
+/// Asks one worker to end.
+#[derive(Debug, Clone)]
+pub struct Interrupter(Arc<OwnedFd>);
+
+impl Interrupter {
+    /// Sends SIGINT to the worker's process group, as Ctrl-C would. What it does about it is its own
+    /// affair; whether it has ended is for [`FencedProcess::wait`] to say.
+    pub fn interrupt(&self) {
+        // Refused when it is dead already, which is as good.
+        let _ = sys::interrupt_group(self.0.as_fd());
     }
 }
 

@@ -140,6 +140,33 @@ pub(crate) fn loopback_up(socket: BorrowedFd<'_>) -> Result<(), Errno> {
     }
 }
 
+/// Sends SIGINT to the process group of a group's leader, or to the leader alone where the kernel
+/// is older than 6.9 and knows no groups behind a descriptor.
+pub(crate) fn interrupt_group(leader: BorrowedFd<'_>) -> Result<(), Errno> {
+    const PROCESS_GROUP: u32 = 1 << 2;
+    let send = |flags: u32| {
+        // SAFETY: without a `siginfo` the kernel makes one itself, so a null pointer is right.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_pidfd_send_signal,
+                leader.as_raw_fd(),
+                libc::SIGINT,
+                std::ptr::null::<libc::siginfo_t>(),
+                flags,
+            )
+        };
+        if result == 0 {
+            Ok(())
+        } else {
+            Err(last_errno())
+        }
+    };
+    match send(PROCESS_GROUP) {
+        Err(Errno::INVAL) => send(0),
+        other => other,
+    }
+}
+
 /// The Landlock version of the running kernel; 0 when there is none or it is switched off.
 pub(crate) fn landlock_abi() -> i32 {
     const VERSION: u32 = 1;

@@ -1,6 +1,7 @@
 //! The command line as users meet it: help, errors, exit codes, one server to a home.
 
 mod holder;
+mod kind;
 mod ledger;
 mod plan;
 pub(crate) mod program;
@@ -68,7 +69,16 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["demo"],
         &["up"],
         &["run"],
+        &["call"],
+        &["shell"],
+        &["dead"],
+        &["dead", "list"],
+        &["dead", "show"],
+        &["dead", "replay"],
+        &["dead", "drain"],
+        &["dead", "dismiss"],
         &["job"],
+        &["job", "result"],
         &["job", "list"],
         &["job", "show"],
         &["job", "log"],

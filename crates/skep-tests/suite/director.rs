@@ -3,13 +3,16 @@
 
 mod account;
 mod budget;
+mod call;
 mod check;
 mod claim;
 mod contract;
+mod dead;
 mod dispatch;
 mod end;
 mod honest;
 mod landing;
+mod liveness;
 mod plan;
 mod prepare;
 mod review;
@@ -17,6 +20,7 @@ mod runner;
 mod schedule;
 mod scope;
 mod secrecy;
+mod shell;
 mod stand;
 
 pub(crate) use stand::SCHEMA;

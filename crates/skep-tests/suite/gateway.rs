@@ -7,6 +7,7 @@
 )]
 
 mod budgets;
+mod direct;
 mod doors;
 mod endings;
 mod money;

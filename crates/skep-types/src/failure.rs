@@ -17,6 +17,10 @@ text_enum! {
         PrematureCompletion => "premature_completion",
         /// Nothing happened for longer than the limit.
         Stalled => "stalled",
+        /// The work took longer than its own limit.
+        WallClock => "wall_clock",
+        /// More was written to the output than the limit allows.
+        OutputLimit => "output_limit",
         /// A tool or the command itself failed.
         ToolFailure => "tool_failure",
         /// The model provider did not answer.
@@ -55,6 +59,7 @@ impl FailureClass {
             Self::RateLimit
             | Self::SessionLost
             | Self::Stalled
+            | Self::WallClock
             | Self::ProviderOutage
             | Self::LeaseLost
             | Self::WorkerCrash => true,
@@ -62,6 +67,7 @@ impl FailureClass {
             | Self::StaleRecall
             | Self::PrematureCompletion
             | Self::ToolFailure
+            | Self::OutputLimit
             | Self::ProviderPolicy
             | Self::Auth
             | Self::SilentSubstitution

@@ -5,6 +5,7 @@
 
 use crate::limits::ERROR_TEXT_BYTES_MAX;
 use serde::{Deserialize, Serialize};
+use skep_types::FailureClass;
 
 /// The known error types.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +124,41 @@ impl ErrorDetail {
         }
         self
     }
+}
+
+/// What an error answer means for the work that asked: by its document where there is one, else by
+/// its HTTP status. `rate_limit` and `provider_outage` pass by themselves; nothing else does.
+pub fn failure_class(status: Option<u16>, detail: Option<&ErrorDetail>) -> FailureClass {
+    use FailureClass as Class;
+    let by_kind = match detail.and_then(ErrorDetail::known) {
+        Some(ErrorKind::Authentication | ErrorKind::Permission) => Some(Class::Auth),
+        Some(ErrorKind::Billing) => Some(Class::BudgetExceeded),
+        Some(ErrorKind::RequestTooLarge) => Some(Class::ContextOverflow),
+        Some(ErrorKind::RateLimit) => Some(Class::RateLimit),
+        Some(ErrorKind::Overloaded | ErrorKind::Api | ErrorKind::Timeout) => {
+            Some(Class::ProviderOutage)
+        }
+        Some(ErrorKind::InvalidRequest) if detail.is_some_and(is_overflow) => {
+            Some(Class::ContextOverflow)
+        }
+        Some(ErrorKind::InvalidRequest | ErrorKind::NotFound) => Some(Class::Unknown),
+        None => None,
+    };
+    by_kind.unwrap_or_else(|| match status.unwrap_or_default() {
+        401 | 403 => Class::Auth,
+        402 => Class::BudgetExceeded,
+        413 => Class::ContextOverflow,
+        429 => Class::RateLimit,
+        0 | 408 | 500..=599 => Class::ProviderOutage,
+        _ => Class::Unknown,
+    })
+}
+
+/// The vendor has no type of its own for a prompt that does not fit; it has these words.
+fn is_overflow(detail: &ErrorDetail) -> bool {
+    let message = detail.message.to_ascii_lowercase();
+    message.contains("prompt is too long")
+        || (message.contains("context") && message.contains("exceed"))
 }
 
 /// An HTTP answer in parts; the caller knows which HTTP library it speaks.

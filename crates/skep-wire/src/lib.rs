@@ -18,7 +18,7 @@ pub mod sse;
 pub mod usage;
 
 pub use anthropic::{Block, Message, MessagesRequest, Role, StopReason, SystemBlock};
-pub use error::{ErrorDetail, ErrorKind, spend_limit_answer};
+pub use error::{ErrorDetail, ErrorKind, failure_class, spend_limit_answer};
 pub use message_stream::{CompletedMessage, MessageStream, StreamError, ToolUse};
 pub use request_head::{RequestHead, RequestHeadError, Unbounded, read_head, rewrite_model};
 pub use sse::{SseError, SseEvent, SseLimits, SseParser};

@@ -3,7 +3,9 @@
 use crate::failure::Failure;
 use crate::output::{Printer, Tone, one_line, table_columns, without_controls, wrapped};
 use crate::progress::{clock, counted, short};
-use skep_api::{AttemptView, JobView, ReviewView, VerdictView};
+use skep_api::{
+    AnswerView, AttemptView, CallView, JobView, ReviewView, ShellRun, ShellView, VerdictView,
+};
 use skep_types::{AttemptState, FindingOutcome, JobState, LandingState, TokenCounts, Verdict};
 
 /// The width of the labels on the left, in columns.
@@ -19,6 +21,14 @@ pub(crate) fn print(printer: &Printer, job: &JobView) -> Result<(), Failure> {
     let account = Account { printer };
     account.section("asked", &instruction(&job.instruction))?;
     account.section("worker", &workers(job))?;
+    if let Some(call) = &job.call {
+        account.section("answer", &answer(call))?;
+        return account.end(job);
+    }
+    if let Some(shell) = &job.shell {
+        account.section("output", &output(shell))?;
+        return account.end(job);
+    }
     account.section("contract", &contract(job))?;
     let earlier = job.verdicts.len().saturating_sub(1);
     let earlier: Vec<String> = job.verdicts[..earlier]
@@ -33,8 +43,34 @@ pub(crate) fn print(printer: &Printer, job: &JobView) -> Result<(), Failure> {
     let reviews: Vec<String> = job.reviews.iter().map(review).collect();
     account.section("review", &reviews)?;
     account.section("landing", &[landing(job)])?;
-    account.section("cost", &[cost(job)])?;
-    account.section("lies in", &places(job))
+    account.end(job)
+}
+
+/// Prints what a model answered, and on stderr what is to be known of it.
+pub(crate) fn print_answer(printer: &Printer, answer: &AnswerView) -> Result<(), Failure> {
+    printer.foreign(&answer.text)?;
+    if !answer.text.ends_with('\n') {
+        printer.line("")?;
+    }
+    if answer.stop_reason.as_deref() == Some("max_tokens") {
+        printer.warning("the answer was cut at its limit of tokens; see `--max-output-tokens`");
+    }
+    Ok(())
+}
+
+/// Prints the end of what a command wrote, and on stderr how it ended.
+pub(crate) fn print_run(printer: &Printer, job: &JobView, run: &ShellRun) -> Result<(), Failure> {
+    printer.foreign(&run.tail)?;
+    if !run.tail.is_empty() && !run.tail.ends_with('\n') {
+        printer.line("")?;
+    }
+    let shown = i64::try_from(run.tail.len()).unwrap_or(i64::MAX);
+    if run.output_bytes > shown {
+        let number = job.number;
+        printer.note(&format!("(the beginning was cut; `skep job log {number}`)"));
+    }
+    printer.note(&run_end(run));
+    Ok(())
 }
 
 /// What became of the job, in a few words.
@@ -102,6 +138,12 @@ impl Account<'_> {
         Ok(())
     }
 
+    /// What stands at the end of every account.
+    fn end(&self, job: &JobView) -> Result<(), Failure> {
+        self.section("cost", &[cost(job)])?;
+        self.section("lies in", &places(job))
+    }
+
     fn verdict(&self, verdict: &VerdictView) -> Result<(), Failure> {
         let count = |outcome| {
             verdict
@@ -148,6 +190,49 @@ impl Account<'_> {
         }
         Ok(())
     }
+}
+
+/// How a command ended, in a few words.
+fn run_end(run: &ShellRun) -> String {
+    let end = match (run.limit.as_deref(), run.exit_code, run.signal) {
+        (Some(limit), _, _) => format!("stopped at its limit of {}", one_line(limit)),
+        (None, Some(code), _) => format!("exit code {code}"),
+        (None, None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None, None) => "killed".to_owned(),
+    };
+    let isolation = run.isolation.as_deref().map(one_line).unwrap_or_default();
+    let (ms, bytes) = (run.duration_ms, run.output_bytes);
+    format!("{end}, {ms} ms, {bytes} bytes of output, isolation {isolation}")
+}
+
+fn output(shell: &ShellView) -> Vec<String> {
+    let Some(run) = &shell.run else {
+        return vec!["none: the command has not ended".to_owned()];
+    };
+    let mut lines = vec![run_end(run), format!("SHA-256 {}", run.output_sha256)];
+    lines.extend(run.tail.lines().map(str::to_owned));
+    lines
+}
+
+fn answer(call: &CallView) -> Vec<String> {
+    let Some(answer) = &call.answer else {
+        return vec!["none".to_owned()];
+    };
+    let stop = answer.stop_reason.as_deref().map(one_line);
+    let head = format!(
+        "{} ms at the provider, stopped at {}",
+        answer.provider_ms,
+        stop.unwrap_or_else(|| "an unknown reason".to_owned())
+    );
+    let mut lines = vec![head];
+    lines.extend(
+        answer
+            .problem
+            .as_deref()
+            .map(|problem| format!("does not do: {}", one_line(problem))),
+    );
+    lines.extend(answer.text.lines().map(str::to_owned));
+    lines
 }
 
 fn instruction(text: &str) -> Vec<String> {

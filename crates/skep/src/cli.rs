@@ -2,7 +2,12 @@
 //!
 //! Help, man pages, completions and `docs/reference/cli.md` are all printed from this tree.
 
+mod dead;
+mod kind;
 pub(crate) mod schedule;
+
+pub(crate) use dead::{Dead, DeadDrain, DeadList, Grouping};
+pub(crate) use kind::{Call, ShellCommand};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_types::{Gate, JobKind, JobState, NodeRole, Role, Tier};
@@ -68,6 +73,10 @@ pub(crate) enum Command {
     Up(Up),
     /// Run one job to its end
     Run(Box<Run>),
+    /// Ask a model one question
+    Call(Box<Call>),
+    /// Run one command inside a fence
+    Shell(Box<ShellCommand>),
     /// Look at jobs, cancel them, try them again
     #[command(subcommand)]
     Job(Job),
@@ -83,6 +92,9 @@ pub(crate) enum Command {
     /// Run several jobs in order, from a file; look at them as a tree
     #[command(subcommand)]
     Plan(Plan),
+    /// Look at jobs that ended without success, replay or dismiss them
+    #[command(subcommand)]
+    Dead(Dead),
     /// Read, verify and export the record of everything that happened
     #[command(subcommand)]
     Ledger(Ledger),
@@ -176,6 +188,9 @@ pub(crate) struct Run {
     /// The most this job may spend, in US dollars
     #[arg(long, value_name = "AMOUNT", help_heading = "Limits")]
     pub(crate) budget_usd: Option<f64>,
+    /// The longest one attempt may take, as in 90s, 10m [default: the engine's limit]
+    #[arg(long, value_name = "TIME", value_parser = duration_seconds, help_heading = "Limits")]
+    pub(crate) timeout: Option<i64>,
 
     /// A shell command line that must exit 0, run by the engine; may be repeated
     #[arg(long, value_name = "COMMAND", help_heading = "Checks")]
@@ -219,6 +234,8 @@ pub(crate) enum Job {
     List(JobList),
     /// Show everything known about a job
     Show(JobReference),
+    /// Print what came of a job and nothing else: answer, output or contract
+    Result(JobReference),
     /// Show what a worker wrote
     Log(JobLog),
     /// Show what a job changed, as a patch

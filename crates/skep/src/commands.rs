@@ -1,16 +1,20 @@
 //! The commands: each asks one use case and prints its answer.
 
+pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod doctor;
 pub(crate) mod job;
 pub(crate) mod ledger;
 pub(crate) mod node;
+pub(crate) mod order;
 pub(crate) mod plan;
 pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod schedule;
+pub(crate) mod shell;
 pub(crate) mod turn;
 pub(crate) mod up;
 
@@ -23,7 +27,7 @@ use crate::signals::Signals;
 use skep_director::Home;
 use skep_stdx::Redactor;
 use skep_types::MicroUsd;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::PoisonError;
 
 /// What every command works with.
@@ -117,4 +121,19 @@ pub(crate) fn amount(usd: Option<f64>) -> Result<Option<MicroUsd>, Failure> {
         })
     })
     .transpose()
+}
+
+/// The server may have another current folder.
+pub(crate) fn absolute(path: &Path) -> Result<String, Failure> {
+    let unusable = |reason: &str| {
+        Failure::usage(
+            "repo_unusable",
+            format!("the repository {} cannot be used: {reason}", path.display()),
+            "give `--repo` the folder of a git repository",
+        )
+    };
+    let path = std::path::absolute(path).map_err(|error| unusable(&error.to_string()))?;
+    path.into_os_string()
+        .into_string()
+        .map_err(|_| unusable("its path is not UTF-8"))
 }

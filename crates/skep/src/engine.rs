@@ -151,6 +151,7 @@ impl OpenHome {
             clock,
             entropy: entropy.clone(),
             launcher: launcher()?,
+            gateway: (*gateway).clone(),
             serve_gateway: serve_gateway(gateway.clone()),
             ledger_public_key: ledger_key.public(),
             owner: owner(),

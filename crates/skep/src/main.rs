@@ -88,7 +88,10 @@ fn run(cli: Cli, printer: &Printer, secrets: KnownSecrets) -> Result<Exit, Failu
 }
 
 async fn command(session: &Session, command: &Command) -> Result<Exit, Failure> {
-    let stops_in_order = matches!(command, Command::Demo(_) | Command::Up(_) | Command::Run(_));
+    let stops_in_order = matches!(
+        command,
+        Command::Demo(_) | Command::Up(_) | Command::Run(_) | Command::Call(_) | Command::Shell(_)
+    );
     if stops_in_order {
         return dispatch(session, command).await;
     }
@@ -105,11 +108,14 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure>
         Command::Demo(arguments) => commands::demo::demo(session, arguments).await,
         Command::Up(arguments) => commands::up::up(session, arguments).await,
         Command::Run(arguments) => commands::run::run(session, arguments).await,
+        Command::Call(arguments) => commands::call::call(session, arguments).await,
+        Command::Shell(arguments) => commands::shell::shell(session, arguments).await,
         Command::Job(arguments) => commands::job::job(session, arguments).await,
         Command::Node(arguments) => commands::node::node(session, arguments).await,
         Command::Queue(arguments) => commands::queue::queue(session, arguments).await,
         Command::Schedule(arguments) => commands::schedule::schedule(session, arguments).await,
         Command::Plan(arguments) => commands::plan::plan(session, arguments).await,
+        Command::Dead(arguments) => commands::dead::dead(session, arguments).await,
         Command::Ledger(arguments) => commands::ledger::ledger(session, arguments).await,
         Command::Doctor => commands::doctor::doctor(session).await,
         Command::Completions(arguments) => {

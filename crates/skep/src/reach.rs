@@ -7,10 +7,10 @@ use crate::engine::OpenHome;
 use crate::failure::Failure;
 use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
-    Client, ClientError, DiffView, DispatchRequest, EventView, FiringView, JobListQuery,
-    JobSubmitted, JobSummary, JobView, LedgerEntries, LedgerHeadView, LedgerView, LogView,
-    NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView, QueueView, RetryRequest,
-    ScheduleRequest, ScheduleSummary, ScheduleView,
+    Client, ClientError, DeadClasses, DeadLetter, DeadListQuery, DeadView, DiffView, DrainRequest,
+    Drained, EventView, FiringView, JobListQuery, JobSubmitted, JobSummary, JobView, LedgerEntries,
+    LedgerHeadView, LedgerView, LogView, NodeView, Page, PauseRequest, PlanRequest, PlanView,
+    PreviewView, QueueView, RetryRequest, ScheduleRequest, ScheduleSummary, ScheduleView,
 };
 use skep_director::{Home, JobQuery};
 use skep_ledger::Anchor;
@@ -94,13 +94,6 @@ impl Reach {
     /// Whether a holder answers; without one nothing moves by itself.
     pub(crate) const fn has_holder(&self) -> bool {
         matches!(self, Self::Holder(_))
-    }
-
-    pub(crate) async fn dispatch(&self, request: DispatchRequest) -> Result<JobSubmitted, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.dispatch(&request).await?,
-            Self::Direct(open) => open.director.dispatch(request).await?,
-        })
     }
 
     pub(crate) async fn job(&self, job: &str) -> Result<JobView, Failure> {
@@ -304,6 +297,48 @@ impl Reach {
         Ok(match self {
             Self::Holder(client) => client.remove_schedule(name).await?,
             Self::Direct(open) => open.director.remove_schedule(name).await?,
+        })
+    }
+
+    pub(crate) async fn dead(&self, query: DeadListQuery) -> Result<Page<DeadLetter>, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.dead(&query).await?,
+            Self::Direct(open) => open.director.dead(&query).await?,
+        })
+    }
+
+    pub(crate) async fn dead_classes(&self) -> Result<DeadClasses, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.dead_classes().await?,
+            Self::Direct(open) => open.director.dead_classes().await?,
+        })
+    }
+
+    pub(crate) async fn dead_letter(&self, job: &str) -> Result<DeadView, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.dead_letter(job).await?,
+            Self::Direct(open) => open.director.dead_letter(job).await?,
+        })
+    }
+
+    pub(crate) async fn replay(&self, job: &str) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.replay(job).await?,
+            Self::Direct(open) => open.director.replay(job).await?,
+        })
+    }
+
+    pub(crate) async fn drain(&self, request: DrainRequest) -> Result<Drained, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.drain(&request).await?,
+            Self::Direct(open) => open.director.drain(request).await?,
+        })
+    }
+
+    pub(crate) async fn dismiss(&self, job: &str) -> Result<JobSubmitted, Failure> {
+        Ok(match self {
+            Self::Holder(client) => client.dismiss(job).await?,
+            Self::Direct(open) => open.director.dismiss(job).await?,
         })
     }
 

@@ -1,12 +1,14 @@
 //! The end of a worker: what it left is taken in, and what that means for its job.
 
-use super::{After, Ended, Worker, parse_oid};
+use super::{After, Ended, Worker, leftover, parse_oid};
 use crate::artifact::{self, StoreError};
+use crate::director::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ResultRecorded};
 use crate::limits::{CONTRACT_ERROR_BYTES_MAX, RETRY};
-use crate::record::{self, ResultRow, put_result};
+use crate::liveness::Reason;
+use crate::record::{self, LeftoverRow, ResultRow, put_result};
 use crate::running::Signal;
 use crate::verify::record_missing;
 use skep_db::Tx;
@@ -17,6 +19,14 @@ use skep_sandbox::AttemptRepository;
 use skep_stdx::{Entropy, Redactor};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobState, Role};
 use std::path::Path;
+
+/// What an attempt leaves besides its result.
+struct Left {
+    /// For the jobs that wait for it.
+    artifacts: Vec<NewArtifact>,
+    /// For whoever looks at why it failed.
+    kept: Option<LeftoverRow>,
+}
 
 impl Worker<'_> {
     /// Imports the tip, and records result, end of the attempt and next state together.
@@ -31,13 +41,9 @@ impl Worker<'_> {
         let Ended {
             outcome,
             refusals,
-            timed_out,
+            ended_for,
         } = ended;
-        let failure = if timed_out {
-            Some(FailureClass::Stalled)
-        } else {
-            outcome.failure
-        };
+        let failure = ended_for.map(Reason::class).or(outcome.failure);
         let imported = self.import(repository).await?;
         skep_stdx::crash::point("attempt.imported");
         let mut end = match End::of(&outcome, failure, imported.as_ref().err()) {
@@ -98,7 +104,12 @@ impl Worker<'_> {
             exit_code: row.exit_code,
             refusals,
         };
-        self.record_end(row, recorded, end, outcome.session_id, artifacts)
+        let kept = match end {
+            End::Failed(_) => Some(self.keep(folder, row.tip_commit.clone(), redactor).await),
+            End::Contract | End::Parked(_) => None,
+        };
+        let left = Left { artifacts, kept };
+        self.record_end(row, recorded, end, outcome.session_id, left)
             .await
     }
 
@@ -129,7 +140,7 @@ impl Worker<'_> {
         recorded: ResultRecorded,
         end: End,
         session_id: Option<String>,
-        artifacts: Vec<NewArtifact>,
+        left: Left,
     ) -> Result<After, StepFailure> {
         let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
         let delay_ms = self.retry_delay_ms(end);
@@ -138,10 +149,13 @@ impl Worker<'_> {
             .db
             .write("attempt ended", async move |tx: &mut Tx<'_>| {
                 put_result(tx, &row).await?;
-                graph::put_artifacts(tx, &lease, &artifacts)
+                graph::put_artifacts(tx, &lease, &left.artifacts)
                     .await
                     .map_err(|e| DirectorError::outside("record the artifacts", e))?;
                 event::append(tx, lease.job.as_str(), &recorded).await?;
+                if let Some(kept) = &left.kept {
+                    leftover::record(tx, kept).await?;
+                }
                 // What answered is the gateway's word, not the worker's.
                 let answered = skep_gateway::attempt_models(tx, &attempt).await?;
                 let attempt_end = AttemptEnd {
@@ -190,20 +204,47 @@ impl Worker<'_> {
         (can_help && may_try).then(|| retry_delay_ms(self.claim, &*self.context.entropy))
     }
 
-    /// The worker was ended by a cancel or a stop; its attempt counts for nothing.
-    pub(super) async fn stopped(&self, how: Signal) -> Result<After, StepFailure> {
-        if how == Signal::Stopping {
-            let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
-            self.context
-                .db
-                .write("attempt interrupted", async move |tx: &mut Tx<'_>| {
-                    end_lost(tx, &lease, &attempt).await?;
-                    advance(tx, &lease, JobState::Queued, false, None).await
-                })
-                .await?;
+    /// The worker was ended by a cancel or a stop; its attempt counts for nothing. What a person
+    /// cancels is kept as far as it got.
+    pub(super) async fn stopped(
+        &self,
+        folder: &Path,
+        repository: &AttemptRepository,
+        how: Signal,
+        redactor: &Redactor,
+    ) -> Result<After, StepFailure> {
+        match how {
+            Signal::Stopping => interrupted(self.context, self.lease, self.attempt).await?,
+            Signal::Cancelled => {
+                let tip = self.import(repository).await?.ok();
+                let kept = self.keep(folder, tip, redactor).await;
+                self.context
+                    .db
+                    .write("keep what is left", async move |tx: &mut Tx<'_>| {
+                        leftover::record(tx, &kept).await
+                    })
+                    .await?;
+            }
+            Signal::LeaseLost | Signal::Go => {}
         }
         Ok(After::Left)
     }
+}
+
+/// Queues a job again whose attempt this engine ends because it stops.
+pub(crate) async fn interrupted(
+    context: &Context,
+    lease: &Lease,
+    attempt: &AttemptId,
+) -> Result<(), DirectorError> {
+    let (lease, attempt) = (lease.clone(), attempt.clone());
+    context
+        .db
+        .write("attempt interrupted", async move |tx: &mut Tx<'_>| {
+            end_lost(tx, &lease, &attempt).await?;
+            advance(tx, &lease, JobState::Queued, false, None).await
+        })
+        .await
 }
 
 /// Said of a job that waits for money.

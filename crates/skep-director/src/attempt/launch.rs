@@ -179,8 +179,8 @@ impl Worker<'_> {
 
     async fn mint(&self) -> Result<(KeyId, Secret), DirectorError> {
         let dispatch = self.dispatch;
-        let lifetime_ms =
-            i64::try_from(self.context.engine.attempt_seconds_max * 1_000).unwrap_or(i64::MAX / 2);
+        let limits = self.limits();
+        let lifetime_ms = limits.wall_ms.saturating_add(limits.grace_ms);
         let expires_at = self.context.clock.now_ms().saturating_add(lifetime_ms);
         let new_key = skep_gateway::NewKey {
             job: Some((self.claim.job.id.clone(), self.claim.fence)),
@@ -240,7 +240,8 @@ impl Worker<'_> {
     }
 }
 
-fn fence_failure(error: SandboxError) -> StepFailure {
+/// What a fence that could not be closed means.
+pub(crate) fn fence_failure(error: SandboxError) -> StepFailure {
     let class = if error.code() == "isolation_unavailable" {
         FailureClass::IsolationUnavailable
     } else {

@@ -1,9 +1,11 @@
 //! What a worker prints, turned into events: every tool call is on the ledger, without its text.
 
+use super::guard::Pulse;
 use crate::director::Context;
 use crate::error::describe;
 use crate::event::{self, ToolCalled};
 use crate::limits::TOOL_EVENTS_MAX;
+use crate::liveness::Life;
 use skep_db::{Db, Tx};
 use skep_harness::{HarnessEvent, HarnessKind, LineReader};
 use skep_queue::Lease;
@@ -27,6 +29,7 @@ pub(crate) struct Observer {
     recorded: i64,
     lease: Lease,
     attempt: AttemptId,
+    pulse: Pulse,
     sender: mpsc::Sender<ToolCalled>,
     writer: JoinHandle<()>,
 }
@@ -37,6 +40,7 @@ impl Observer {
         lease: &Lease,
         attempt: &AttemptId,
         kind: HarnessKind,
+        pulse: Pulse,
     ) -> Self {
         let (sender, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
         let writer = skep_stdx::spawn(
@@ -49,6 +53,7 @@ impl Observer {
             recorded: 0,
             lease: lease.clone(),
             attempt: attempt.clone(),
+            pulse,
             sender,
             writer,
         }
@@ -56,7 +61,9 @@ impl Observer {
 
     /// Takes in one line of standard output.
     pub(crate) fn line(&mut self, line: &str) {
+        self.pulse.note(Life::seen);
         for event in self.reader.read_line(line) {
+            self.look(&event);
             if let Some(called) = self.tool_called(&event)
                 && self.recorded < TOOL_EVENTS_MAX
                 && self.sender.try_send(called).is_ok()
@@ -64,10 +71,42 @@ impl Observer {
                 self.recorded += 1;
             }
             // Plain output is in the log; keeping it twice would let a worker fill the memory.
-            let is_output = matches!(event, HarnessEvent::Output { .. });
-            if !is_output && self.events.len() < EVENTS_KEPT_MAX {
+            let is_passing = matches!(
+                event,
+                HarnessEvent::Output { .. } | HarnessEvent::ToolStarted { .. }
+            );
+            if !is_passing && self.events.len() < EVENTS_KEPT_MAX {
                 self.events.push(event);
             }
+        }
+    }
+
+    /// What an event says about whether the worker lives.
+    fn look(&self, event: &HarnessEvent) {
+        // Which call of a turn an event is about: its tool and its input.
+        let named = |name: &str, input: &str| format!("{name} {input}");
+        match event {
+            HarnessEvent::ToolStarted {
+                name,
+                input_sha256,
+                timeout_ms,
+            } => {
+                let timeout_ms = timeout_ms.map(|ms| i64::try_from(ms).unwrap_or(i64::MAX));
+                let name = named(name, input_sha256);
+                self.pulse
+                    .note(|life, now_ms| life.opened(now_ms, &name, timeout_ms));
+            }
+            HarnessEvent::ToolCalled {
+                name, input_sha256, ..
+            } => {
+                let name = named(name, input_sha256);
+                self.pulse.note(|life, now_ms| life.closed(now_ms, &name));
+            }
+            HarnessEvent::SessionStarted { .. }
+            | HarnessEvent::ModelCalled { .. }
+            | HarnessEvent::Finished { .. }
+            | HarnessEvent::Ended { .. }
+            | HarnessEvent::Output { .. } => {}
         }
     }
 

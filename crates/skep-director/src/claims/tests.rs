@@ -101,6 +101,7 @@ fn dispatch(waived: &[&str]) -> Dispatch {
         rework_rounds_max: 2,
         base_from: None,
         artifacts: Vec::new(),
+        timeout_ms: None,
     }
 }
 

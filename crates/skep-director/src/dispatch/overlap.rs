@@ -5,7 +5,7 @@ use crate::limits::PAGE_MAX;
 use crate::record::Dispatch;
 use skep_db::Tx;
 use skep_queue::{Job, JobFilter};
-use skep_types::{JobId, JobState, Role, Scope};
+use skep_types::{JobId, JobKind, JobState, Role, Scope};
 use std::collections::{BTreeSet, HashMap};
 
 /// Refuses `records`, which were just queued, if one of them could write where another live
@@ -28,7 +28,8 @@ pub(crate) async fn refuse_overlap(
     let own: BTreeSet<&JobId> = records.iter().map(|record| &record.job).collect();
     let mut ordered: HashMap<&JobId, BTreeSet<JobId>> = HashMap::new();
     for job in live_jobs(tx).await? {
-        if own.contains(&job.id) {
+        // Only an agent's job holds a scope; every other kind changes nothing.
+        if own.contains(&job.id) || job.kind != JobKind::Agent {
             continue;
         }
         let other = crate::record::dispatch(tx, &job.id).await?;

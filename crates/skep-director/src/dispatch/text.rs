@@ -71,8 +71,8 @@ fn check_sizes(request: &DispatchRequest) -> Result<(), DirectorError> {
     if request.kind.is_some_and(|kind| kind != JobKind::Agent) {
         return Err(usage(
             "kind_unavailable",
-            "this build runs jobs of kind `agent` only",
-            "leave --kind out",
+            "an instruction is for a job of kind `agent`",
+            "`skep call` asks a model, `skep shell` runs a command; leave --kind out",
         ));
     }
     if request.checks.len() > CHECKS_MAX

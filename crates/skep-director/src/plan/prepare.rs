@@ -353,6 +353,7 @@ fn whole(context: &Context, request: &PlanRequest, id: JobId, nodes: &[ReadyNode
         reviewed_commit: None,
         rework_rounds_max: 0,
         artifacts: Vec::new(),
+        timeout_ms: None,
     };
     let new_job = NewJob {
         id,

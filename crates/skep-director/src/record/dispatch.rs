@@ -38,6 +38,8 @@ pub(crate) struct Dispatch {
     pub(crate) rework_rounds_max: i64,
     /// The artifacts that it is to leave.
     pub(crate) artifacts: Vec<String>,
+    /// The longest one attempt may take; the engine's own limit when absent.
+    pub(crate) timeout_ms: Option<i64>,
 }
 
 impl Dispatch {
@@ -77,6 +79,7 @@ impl Dispatch {
                 Some(names) => json("artifacts", &names)?,
                 None => Vec::new(),
             },
+            timeout_ms: row.get("timeout_ms")?,
         })
     }
 }
@@ -85,9 +88,10 @@ impl Dispatch {
 pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), DbError> {
     let sql = "INSERT INTO dispatch (job_id, instruction, repo, vault, base_commit, target_branch,
             scope, role, tier, worker, harness, model, command, checks, gate, budget_micro_usd,
-            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max, base_from, artifacts)
+            waivers, reviewer, reviews, reviewed_commit, rework_rounds_max, base_from, artifacts,
+            timeout_ms)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18,
-            ?19, ?20, ?21, ?22, ?23)";
+            ?19, ?20, ?21, ?22, ?23, ?24)";
     let row = params![
         d.job.as_str(),
         &d.instruction,
@@ -112,6 +116,7 @@ pub(crate) async fn put_dispatch(tx: &mut Tx<'_>, d: &Dispatch) -> Result<(), Db
         d.rework_rounds_max,
         d.base_from.as_deref(),
         to_json(&d.artifacts),
+        d.timeout_ms,
     ];
     tx.execute(sql, row).await.map(|_| ())
 }

@@ -21,7 +21,7 @@ use hyper_util::rt::TokioIo;
 use skep_stdx::{Backoff, Secret, SharedEntropy};
 use skep_types::FailureClass;
 use skep_wire::{
-    CompletedMessage, ErrorDetail, ErrorKind, MessageStream, SseLimits, SseParser, StreamError,
+    CompletedMessage, ErrorDetail, MessageStream, SseLimits, SseParser, StreamError, failure_class,
 };
 use std::time::Duration;
 use tokio::net::TcpStream;
@@ -272,42 +272,21 @@ async fn refused(response: Response<Incoming>) -> Failure {
     }
 }
 
-/// What an error means, from its type where there is one, else from the status.
+/// What an error means, and whether it passes by itself.
 fn class_of_error(
     status: Option<StatusCode>,
     detail: Option<&ErrorDetail>,
 ) -> (FailureClass, Again) {
-    use Again::{Never, WithBackoff};
-    use FailureClass as Class;
-    let by_kind = match detail.and_then(ErrorDetail::known) {
-        Some(ErrorKind::Authentication | ErrorKind::Permission) => Some((Class::Auth, Never)),
-        Some(ErrorKind::Billing) => Some((Class::BudgetExceeded, Never)),
-        Some(ErrorKind::RequestTooLarge) => Some((Class::ContextOverflow, Never)),
-        Some(ErrorKind::RateLimit) => Some((Class::RateLimit, WithBackoff)),
-        Some(ErrorKind::Overloaded | ErrorKind::Api | ErrorKind::Timeout) => {
-            Some((Class::ProviderOutage, WithBackoff))
-        }
-        Some(ErrorKind::InvalidRequest) if detail.is_some_and(is_overflow) => {
-            Some((Class::ContextOverflow, Never))
-        }
-        Some(ErrorKind::InvalidRequest | ErrorKind::NotFound) => Some((Class::Unknown, Never)),
-        None => None,
+    let class = failure_class(status.map(|status| status.as_u16()), detail);
+    let again = if matches!(
+        class,
+        FailureClass::RateLimit | FailureClass::ProviderOutage
+    ) {
+        Again::WithBackoff
+    } else {
+        Again::Never
     };
-    by_kind.unwrap_or_else(|| match status.map_or(0, |status| status.as_u16()) {
-        401 | 403 => (Class::Auth, Never),
-        402 => (Class::BudgetExceeded, Never),
-        413 => (Class::ContextOverflow, Never),
-        429 => (Class::RateLimit, WithBackoff),
-        0 | 408 | 500..=599 => (Class::ProviderOutage, WithBackoff),
-        _ => (Class::Unknown, Never),
-    })
-}
-
-/// The vendor has no type of its own for a prompt that does not fit; it has these words.
-fn is_overflow(detail: &ErrorDetail) -> bool {
-    let message = detail.message.to_ascii_lowercase();
-    message.contains("prompt is too long")
-        || (message.contains("context") && message.contains("exceed"))
+    (class, again)
 }
 
 fn word<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {

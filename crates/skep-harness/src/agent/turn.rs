@@ -63,6 +63,9 @@ impl Turn<'_, '_> {
             self.admit(call)?;
         }
         let toolbox = self.toolbox;
+        for call in group.iter().filter(|call| call.reply.is_none()) {
+            self.journal.event(&call.started(toolbox));
+        }
         join_all(group.iter_mut().map(|call| call.carry_out(toolbox))).await;
         for call in group.iter_mut() {
             self.settle(call);
@@ -144,12 +147,26 @@ impl Call {
         self.reply.as_ref().is_some_and(|reply| reply.finished)
     }
 
-    fn event(&self) -> HarnessEvent {
+    /// The name as events have it.
+    fn name(&self) -> String {
         const NAME_BYTES_MAX: usize = 64;
         let name = &self.tool_use.name;
+        name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned()
+    }
+
+    fn started(&self, toolbox: &Toolbox) -> HarnessEvent {
+        let input = self.tool_use.input.as_deref().unwrap_or_default();
+        HarnessEvent::ToolStarted {
+            name: self.name(),
+            input_sha256: self.input_sha256.clone(),
+            timeout_ms: toolbox.timeout_ms(&self.tool_use.name, input),
+        }
+    }
+
+    fn event(&self) -> HarnessEvent {
         let reply = self.reply.as_ref();
         HarnessEvent::ToolCalled {
-            name: name[..name.floor_char_boundary(NAME_BYTES_MAX)].to_owned(),
+            name: self.name(),
             ok: reply.is_some_and(|reply| reply.ok),
             exit_code: reply.and_then(|reply| reply.exit_code),
             duration_ms: self.duration_ms,

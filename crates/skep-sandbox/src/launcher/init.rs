@@ -11,7 +11,7 @@ use crate::sys;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::{Pid, Signal, WaitOptions, WaitStatus};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, WaitStatus};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -65,7 +65,12 @@ fn supervise(fence: &Fence<'_>, alive: &OwnedFd, status: &OwnedFd) -> Result<(),
     if worker_failed(&failure_reader)? {
         return Ok(());
     }
-    fence.control.report(&Report::Started)?;
+    let pidfd = rustix::process::pidfd_open(worker, PidfdFlags::empty())
+        .at(Step::Supervision, "open the worker's pidfd")?;
+    fence
+        .control
+        .report_with(&Report::Started, Some(pidfd.as_fd()))?;
+    drop(pidfd);
     let ended = reap_until(worker)?;
     write_status(status, ended)
 }

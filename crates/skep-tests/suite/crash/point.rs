@@ -37,6 +37,13 @@ points! {
     landing_recorded: "landing.recorded", "noter", KEPT;
     delivery_begun: "delivery.begun", "noter", KEPT;
     delivery_written: "delivery.written", "noter", KEPT;
+    call_admitted: "call.admitted", "call", LOST;
+    call_answered: "call.answered", "call", LOST;
+    call_recorded: "call.recorded", "call", KEPT;
+    shell_prepared: "shell.prepared", "shell", LOST;
+    shell_started: "shell.started", "shell", LOST;
+    shell_ended: "shell.ended", "shell", LOST;
+    shell_recorded: "shell.recorded", "shell", KEPT;
     gateway_admitted: "gateway.admitted", "loop", LOST;
     gateway_admitted_later: "gateway.admitted:2", "loop", LOST;
     gateway_settling: "gateway.settling", "loop", LOST;
@@ -60,11 +67,17 @@ async fn survives(
         states.iter().all(|state| *state == AttemptState::Lost),
         "{states:?}"
     );
+    if worker == "shell" {
+        assert_eq!(view.budget_micro_usd, None, "a command pays nobody");
+        return Ok(());
+    }
     // What a call that nobody saw the end of may have cost is held, not forgotten.
     let sums = site.sums(&view.id).await?;
     let held = sums.reserved.saturating_add(sums.unconfirmed);
     let is_held = held > MicroUsd::ZERO;
-    assert_eq!(is_held, point.starts_with("gateway."), "{sums:?}");
+    let is_unseen =
+        point.starts_with("gateway.") || ["call.admitted", "call.answered"].contains(&point);
+    assert_eq!(is_held, is_unseen, "{sums:?}");
     assert!(Some(sums.total()) <= view.budget_micro_usd, "{sums:?}");
     if store.backend == Backend::Sqlite {
         // Nobody else can have made the call, so that its end is known to be unknown.
@@ -85,7 +98,11 @@ mod every {
         let job = site.submit("noter", 1).await?;
         let deaths: Vec<_> = TRIED
             .iter()
-            .filter(|p| !p.starts_with("gateway."))
+            .filter(|p| {
+                !["gateway.", "call.", "shell."]
+                    .iter()
+                    .any(|of| p.starts_with(of))
+            })
             .collect();
         for point in &deaths {
             site.die_at(point).await?;

@@ -213,8 +213,9 @@ async fn a_worker_that_takes_too_long_is_stopped(store: TestStore) -> anyhow::Re
     let setup = Setup::with_fixer(&steps).engine(|engine| engine.attempt_seconds_max = 1);
     let engine = Engine::start(&store, &setup).await?;
     let view = engine.run(request(&project)).await?;
-    assert_eq!(view.failure_class, Some(FailureClass::Stalled), "{view:#?}");
-    assert_eq!(view.attempts[0].failure_class, Some(FailureClass::Stalled));
+    let class = Some(FailureClass::WallClock);
+    assert_eq!(view.failure_class, class, "{view:#?}");
+    assert_eq!(view.attempts[0].failure_class, class);
     super::stand::assert_no_process(&mark)?;
     assert_untouched(&project)?;
     engine.stop().await

@@ -15,8 +15,8 @@ on_both_engines!(
     a_stopped_engine_leaves_its_work_to_the_next,
 );
 
-/// How long the processes of a cancelled job may take to die, in seconds.
-const KILL_S: i64 = 20;
+/// How long the processes of a cancelled job may take to die, in seconds: what is promised.
+const KILL_S: i64 = 5;
 
 fn mark_of(project: &SourceRepository) -> String {
     format!("mark-{}", project.beside().display())
@@ -29,6 +29,8 @@ async fn a_cancelled_job_dies_with_all_it_started(store: TestStore) -> anyhow::R
         "sed -i 's/a - b/a + b/' bees/calc.py; save 'fix: add adds'
         setsid sh -c 'sleep 600; : {mark}' > /dev/null 2>&1 &
         (setsid sh -c 'trap \"\" TERM HUP; sleep 600; : {mark}' > /dev/null 2>&1 & ) &
+        echo half > $(dirname $SKEP_CONTRACT_FILE)/notes
+        echo said so far
         meet here
         sleep 600"
     );
@@ -54,6 +56,20 @@ async fn a_cancelled_job_dies_with_all_it_started(store: TestStore) -> anyhow::R
     assert_eq!(view.attempts[0].state, AttemptState::Cancelled);
     assert_eq!(view.landing.state, LandingState::None);
     assert_eq!(view.delivery.state, DeliveryState::Delivered);
+    // What it had done by then is kept, and believed by nobody.
+    let view = engine.until(&job.id, "what is left is kept", |view| {
+        view.attempts[0].leftover.is_some()
+    });
+    let view = view.await?;
+    let leftover = view.attempts[0]
+        .leftover
+        .clone()
+        .unwrap_or_else(|| unreachable!());
+    let place = engine.home.root().join(leftover.place.unwrap_or_default());
+    assert_eq!(std::fs::read_to_string(place.join("notes"))?, "half\n");
+    assert!(engine.log(&job.id).await?.contains("said so far"));
+    let diff = engine.director.job_diff(job.id.as_str()).await?;
+    assert!(diff.diff.contains("+    return a + b"), "{}", diff.diff);
     let keys = engine.keys().await?;
     assert!(
         keys.iter().all(|key| key.revoked_at_ms.is_some()),

@@ -272,6 +272,7 @@ impl Engine {
             clock,
             entropy,
             launcher: skep_binary()?,
+            gateway: gateway.clone(),
             serve_gateway: skep_http::serve_gateway(Arc::new(gateway)),
             ledger_public_key: key.public(),
             owner: "ada".to_owned(),

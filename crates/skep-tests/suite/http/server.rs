@@ -83,6 +83,7 @@ impl TestServer {
             clock,
             entropy: entropy.clone(),
             launcher: PathBuf::from("skep"),
+            gateway: (*gateway).clone(),
             serve_gateway: skep_http::serve_gateway(gateway.clone()),
             ledger_public_key: ledger_key.public(),
             owner: "a test".to_owned(),

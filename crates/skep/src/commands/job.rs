@@ -24,6 +24,7 @@ pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failur
                 account::print(&session.printer, &job)?;
             }
         }
+        Job::Result(arguments) => return result(session, &arguments.job).await,
         Job::Log(arguments) => {
             let reach = session.reach().await?;
             let log = reach
@@ -64,6 +65,37 @@ pub(crate) async fn job(session: &Session, command: &Job) -> Result<Exit, Failur
     Ok(Exit::Done)
 }
 
+/// What came of a job and nothing else; the exit code says whether it is done.
+async fn result(session: &Session, job: &str) -> Result<Exit, Failure> {
+    let job = session.reach().await?.job(job).await?;
+    let answer = job.call.as_ref().and_then(|call| call.answer.as_ref());
+    let run = job.shell.as_ref().and_then(|shell| shell.run.as_ref());
+    let none = || {
+        Failure::not_found(
+            "result_missing",
+            format!(
+                "job {} has no result: it {}",
+                job.number,
+                account::outcome(&job)
+            ),
+            format!("`skep job show {}` says where it stands", job.number),
+        )
+    };
+    match (answer, run, &job.contract) {
+        (Some(answer), _, _) if session.printer.json() => session.printer.document(answer)?,
+        (Some(answer), _, _) => account::print_answer(&session.printer, answer)?,
+        (None, Some(run), _) if session.printer.json() => session.printer.document(run)?,
+        (None, Some(run), _) => account::print_run(&session.printer, &job, run)?,
+        (None, None, Some(contract)) => session.printer.document(contract)?,
+        (None, None, None) => return Err(none()),
+    }
+    Ok(if job.state == JobState::Done {
+        Exit::Done
+    } else {
+        Exit::Unsuccessful
+    })
+}
+
 async fn retry(session: &Session, arguments: &JobRetry) -> Result<(), Failure> {
     let request = RetryRequest {
         budget_micro_usd: amount(arguments.budget_usd)?,
@@ -73,7 +105,12 @@ async fn retry(session: &Session, arguments: &JobRetry) -> Result<(), Failure> {
     print_changed(session, &reach, &job)
 }
 
-fn print_changed(session: &Session, reach: &Reach, job: &JobSubmitted) -> Result<(), Failure> {
+/// Says where a job is that was changed.
+pub(super) fn print_changed(
+    session: &Session,
+    reach: &Reach,
+    job: &JobSubmitted,
+) -> Result<(), Failure> {
     if session.printer.json() {
         return session.printer.document(job);
     }

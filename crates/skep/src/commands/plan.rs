@@ -4,7 +4,7 @@ mod file;
 mod tree;
 
 use super::Session;
-use super::run::absolute;
+use super::absolute;
 use crate::cli::{Plan, PlanRun};
 use crate::config::{Config, Secrets};
 use crate::engine::{OpenHome, RunningHome, ServedHome};

@@ -272,6 +272,20 @@ pub(crate) const SECTIONS: &[Section] = &[
                 "The longest an attempt may take, in seconds.",
             ),
             key(
+                "engine.progress_seconds_max",
+                "integer",
+                Some("720"),
+                "720",
+                "The longest a worker may show no sign of life, in seconds. A tool call or a model call under way with a limit of its own is one.",
+            ),
+            key(
+                "engine.interrupt_grace_seconds",
+                "integer",
+                Some("10"),
+                "10",
+                "How long a worker that was asked to end may take for it, in seconds; then it is killed with all it started.",
+            ),
+            key(
                 "engine.check_seconds_max",
                 "integer",
                 Some("1200"),

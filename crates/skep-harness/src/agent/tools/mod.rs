@@ -115,6 +115,15 @@ impl Toolbox {
         name == FINISH
     }
 
+    /// After how long the tool itself ends this call, in milliseconds, where it does.
+    pub(crate) fn timeout_ms(&self, name: &str, input: &str) -> Option<u64> {
+        if name != RUN {
+            return None;
+        }
+        let input = parse::<run::Input>(name, input).ok()?;
+        Some(self.runner.limit_ms(&input))
+    }
+
     /// Carries out a call.
     pub(crate) async fn call(&self, name: &str, input: &str) -> Reply {
         if !Self::is_reading(name) {

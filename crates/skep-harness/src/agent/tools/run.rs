@@ -61,12 +61,17 @@ impl Runner {
         }
     }
 
+    /// How long the command may take, in milliseconds.
+    pub(super) fn limit_ms(&self, input: &Input) -> u64 {
+        let asked_ms = input.timeout_s.map(|seconds| seconds.saturating_mul(1_000));
+        asked_ms.unwrap_or(self.default_ms).clamp(1, self.max_ms)
+    }
+
     pub(super) async fn run(&self, input: &Input) -> Reply {
         if input.command.trim().is_empty() || input.command.contains('\0') {
             return Reply::error("the command is empty or holds a zero byte");
         }
-        let asked_ms = input.timeout_s.map(|seconds| seconds.saturating_mul(1_000));
-        let limit_ms = asked_ms.unwrap_or(self.default_ms).clamp(1, self.max_ms);
+        let limit_ms = self.limit_ms(input);
         match self
             .carry_out(&input.command, Duration::from_millis(limit_ms))
             .await

@@ -165,6 +165,7 @@ fn planned(node: NodeText, plan: &PlanText, folder: &Path) -> Result<PlanNode, F
         model: node.model,
         checks: node.checks.unwrap_or_else(|| plan.checks.clone()),
         budget_micro_usd: amount(node.budget_usd.or(plan.budget_usd))?,
+        timeout_seconds: None,
         gate: node.gate.or(plan.gate),
         reviewer: node.reviewer,
         waive_tests: node.waive_tests,
