@@ -5,6 +5,7 @@
 //! rows are well, 1 one is not, 2 the command line was wrong or a needed part is missing.
 
 mod bench;
+mod chaos;
 mod machine;
 mod options;
 mod process;
@@ -47,6 +48,12 @@ const COMMANDS: &[Command] = &[
         about: "the main job on a real crate and a real Python package; --quick: the crate",
         words: 0,
         run: real::run,
+    },
+    Command {
+        name: "chaos",
+        about: "what the engine survives, by name; seeds are printed and can be given again",
+        words: 1,
+        run: chaos::run,
     },
     Command {
         name: "bench",
@@ -97,6 +104,10 @@ fn help() -> String {
     );
     for command in COMMANDS {
         text.push_str(&format!("  {:<12} {}\n", command.name, command.about));
+    }
+    for chaos in chaos::CHAOS {
+        let name = format!("chaos {}", chaos.name);
+        text.push_str(&format!("  {name:<12} {}\n", chaos.about));
     }
     for bench in bench::BENCHES {
         let name = format!("bench {}", bench.name);

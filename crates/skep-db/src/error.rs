@@ -63,6 +63,12 @@ pub enum DbError {
         /// Which rule it broke.
         reason: &'static str,
     },
+    /// The store was opened to be read.
+    #[error("{operation}: the store was opened to be read")]
+    ReadOnly {
+        /// The operation's name.
+        operation: &'static str,
+    },
     /// The store was closed.
     #[error("use the database after it was closed")]
     Closed,

@@ -11,7 +11,7 @@ use crate::running::Signal;
 use crate::{account, delivery, landing, record, verify};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
-use skep_types::{FailureClass, JobId, JobState, LandingState};
+use skep_types::{FailureClass, JobId, JobState, LandingState, NodeId};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -64,18 +64,27 @@ async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorErr
         let lost = context
             .db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
-                let lost = skep_queue::reconcile(tx, node.as_ref()).await?.lost;
-                for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
-                    account::report_due(tx, &job.job).await?;
-                    crate::review::abandoned(tx, &job.job).await?;
-                }
-                Ok::<_, DirectorError>(lost.len())
+                reconcile_once(tx, node.as_ref()).await
             })
             .await?;
         if lost == 0 {
             return Ok(());
         }
     }
+}
+
+/// Takes back some of the leases that ran out and of those of `restarted`, with what follows for
+/// jobs that end by it; the answer is how many.
+pub(crate) async fn reconcile_once(
+    tx: &mut Tx<'_>,
+    restarted: Option<&NodeId>,
+) -> Result<usize, DirectorError> {
+    let lost = skep_queue::reconcile(tx, restarted).await?.lost;
+    for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
+        account::report_due(tx, &job.job).await?;
+        crate::review::abandoned(tx, &job.job).await?;
+    }
+    Ok(lost.len())
 }
 
 /// Removes the folders of attempts: at the start of the only engine of a home none is in use. One

@@ -2,6 +2,7 @@
 
 mod delivery;
 mod dispatch;
+mod home;
 mod landing;
 mod result;
 mod review;
@@ -9,6 +10,7 @@ mod verdict;
 
 pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
 pub(crate) use dispatch::{Dispatch, clear_reason, dispatch, put_dispatch, put_reason, reason};
+pub(crate) use home::move_home;
 pub(crate) use landing::{LandingRow, landing, landings_under_way, put_landing};
 pub(crate) use result::{ResultRow, latest_result, put_result, results};
 pub(crate) use review::{ReviewRow, finish_review, put_review, review, reviews};

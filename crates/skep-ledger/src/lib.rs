@@ -34,7 +34,7 @@ pub use digest::Digest;
 pub use error::{KeyError, LedgerError};
 pub use key::{LedgerKey, LedgerPublicKey};
 pub use purge::{PayloadsPurged, purge};
-pub use seal::sealer;
+pub use seal::{sealer, take_over};
 pub use service::SealerService;
 pub use tail::{SealedEvent, newest, tail, tail_of};
 pub use verify::{VerifyReport, verify};

@@ -4,4 +4,4 @@
 
 mod point;
 mod random;
-mod site;
+pub(crate) mod site;

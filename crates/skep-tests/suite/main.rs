@@ -3,10 +3,12 @@
 mod authority;
 mod cli;
 mod crash;
+mod data;
 mod db;
 mod director;
 mod gateway;
 mod http;
 mod ledger;
+mod month;
 mod queue;
 mod schema;

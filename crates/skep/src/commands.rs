@@ -1,6 +1,7 @@
 //! The commands: each asks one use case and prints its answer.
 
 pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod demo;
 pub(crate) mod docs;
 pub(crate) mod doctor;

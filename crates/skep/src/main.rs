@@ -108,6 +108,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure>
         Command::Job(arguments) => commands::job::job(session, arguments).await,
         Command::Queue(arguments) => commands::queue::queue(session, arguments).await,
         Command::Ledger(arguments) => commands::ledger::ledger(session, arguments).await,
+        Command::Data(arguments) => commands::data::data(session, arguments).await,
         Command::Doctor => commands::doctor::doctor(session).await,
         Command::Completions(arguments) => {
             commands::completions::print(&session.printer, arguments)
