@@ -5,7 +5,9 @@
 //! suite does.
 
 mod disk;
+mod month;
 mod simulator;
+mod suite;
 
 use crate::options::{Options, Usage};
 use crate::report::Report;
@@ -36,6 +38,21 @@ pub(crate) const PARTS: &[Part] = &[
         name: "disk",
         about: "the real binary on a disk that is full or read-only for a while; --rounds N",
         run: disk::run,
+    },
+    Part {
+        name: "month",
+        about: "a month of 5,079 jobs replayed twice; it reproduces its own statistics",
+        run: month::run,
+    },
+    Part {
+        name: "thousand",
+        about: "an engine killed over a thousand running attempts, on both stores",
+        run: suite::thousand,
+    },
+    Part {
+        name: "kills",
+        about: "hundreds of kill -9 at random instants, on both stores",
+        run: suite::kills,
     },
 ];
 

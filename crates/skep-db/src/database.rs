@@ -3,7 +3,7 @@
 use crate::options::{DbOptions, Location};
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
-use crate::{DbError, SchemaError, Tx, migrate};
+use crate::{DbError, SchemaError, SchemaPart, Tx, migrate};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::watch;
@@ -22,6 +22,7 @@ pub enum Engine {
 pub struct Db {
     store: Store,
     topics: Topics,
+    read_only: bool,
 }
 
 #[derive(Clone)]
@@ -36,6 +37,36 @@ impl Db {
     /// Fails without changing anything when the store is newer than this program or when an
     /// applied step no longer has the text it had.
     pub async fn open(options: DbOptions) -> Result<Self, SchemaError> {
+        let schema = options.schema.clone();
+        let db = Self::connect(options).await?;
+        migrate::migrate(&db, &schema).await?;
+        Ok(db)
+    }
+
+    /// Opens a store that is there, to read it beside whoever works on it. Every write is refused,
+    /// by the connection itself and before it; the schema stays as it is.
+    pub async fn open_read_only(
+        location: Location,
+        schema: &[SchemaPart],
+    ) -> Result<Self, SchemaError> {
+        let topics = Topics::default();
+        let store = match location {
+            Location::Sqlite(path) => Store::Sqlite(Sqlite::open_read_only(&path, None).await?),
+            Location::Postgres(address) => {
+                Store::Postgres(Postgres::open(&address, None, None, topics.clone()).await?)
+            }
+        };
+        let db = Self {
+            store,
+            topics,
+            read_only: true,
+        };
+        migrate::check(&db, schema).await?;
+        Ok(db)
+    }
+
+    /// Opens the store and leaves its schema as it is.
+    pub(crate) async fn connect(options: DbOptions) -> Result<Self, DbError> {
         let topics = Topics::default();
         let store = match options.location {
             Location::Sqlite(path) => Store::Sqlite(
@@ -51,9 +82,11 @@ impl Db {
                 .await?,
             ),
         };
-        let db = Self { store, topics };
-        migrate::bring_up_to_date(&db, &options.schema).await?;
-        Ok(db)
+        Ok(Self {
+            store,
+            topics,
+            read_only: false,
+        })
     }
 
     /// Which engine this is.
@@ -73,6 +106,9 @@ impl Db {
         T: Send + 'static,
         E: From<DbError> + Send + 'static,
     {
+        if self.read_only {
+            return Err(DbError::ReadOnly { operation: name }.into());
+        }
         match &self.store {
             Store::Sqlite(sqlite) => sqlite.write(name, operation).await,
             Store::Postgres(postgres) => postgres.run(name, false, operation).await,

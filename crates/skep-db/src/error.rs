@@ -65,6 +65,12 @@ pub enum DbError {
         /// Which rule it broke.
         reason: &'static str,
     },
+    /// The store was opened to be read.
+    #[error("{operation}: the store was opened to be read")]
+    ReadOnly {
+        /// The operation's name.
+        operation: &'static str,
+    },
     /// The store was closed.
     #[error("use the database after it was closed")]
     Closed,
@@ -94,6 +100,7 @@ impl DbError {
             | Self::Column { .. }
             | Self::Conflict { .. }
             | Self::BadClosure { .. }
+            | Self::ReadOnly { .. }
             | Self::Closed => None,
         }
     }

@@ -8,6 +8,7 @@
 //!
 //! Knows nothing of what the tables mean.
 
+mod archive;
 mod batch;
 mod database;
 mod error;
@@ -16,16 +17,22 @@ mod locals;
 mod migrate;
 mod options;
 mod postgres;
+mod query;
 mod sql;
 mod sqlite;
 mod tx;
 mod value;
 
+pub use archive::{
+    Archive, ArchiveError, ArchiveFile, ArchiveWriter, Catalogue, Column, ColumnKind, Imported,
+    Origin, Progress, TableShape, Written,
+};
 pub use batch::{batches, placeholders, rows};
 pub use database::{Db, Engine};
 pub use error::{DbError, StorageFault};
 pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};
+pub use query::{Answer, QueryError, QueryLimits, ask};
 pub use tx::Tx;
 pub use value::{FromValue, Row, Value};

@@ -19,3 +19,19 @@ pub const POSTGRES_RECONNECT_MS: u64 = 10_000;
 pub const TRANSACTION_TRIES_MAX: u32 = 8;
 /// Rewritten statements kept; the set of statements is fixed, so this is never reached.
 pub const STATEMENT_TEXTS_MAX: usize = 2_048;
+/// The longest line of an archive, in bytes: a row with the longest log that is kept, 16 MiB, each
+/// byte of it written as six characters, twice over.
+pub const ARCHIVE_LINE_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// What a page of an archive should weigh in memory, in bytes: enough that the round trip does not
+/// matter, little enough for a small machine.
+pub const ARCHIVE_PAGE_BYTES: usize = 4 * 1024 * 1024;
+/// Rows of one page of an archive.
+pub const ARCHIVE_PAGE_ROWS_MAX: usize = 512;
+/// Rows of one INSERT of an import: with every column of the widest table far below the 32,766
+/// parameters that SQLite takes.
+pub const ARCHIVE_INSERT_ROWS_MAX: usize = 128;
+/// Bytes of a file in one line of an archive; a multiple of three, so that base64 has no padding.
+pub const ARCHIVE_CHUNK_BYTES: usize = 48 * 1024;
+/// What the rows of a typed query may weigh in memory, in bytes: more than anybody reads, little
+/// enough for a small machine.
+pub const QUERY_BYTES_MAX: usize = 64 * 1024 * 1024;

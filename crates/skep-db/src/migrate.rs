@@ -97,46 +97,103 @@ const REGISTER: &str = "CREATE TABLE IF NOT EXISTS schema_step (
     owner TEXT NOT NULL, version BIGINT NOT NULL, intent TEXT NOT NULL,
     checksum TEXT NOT NULL, applied_at BIGINT NOT NULL, PRIMARY KEY (owner, version))";
 
-pub(crate) async fn bring_up_to_date(db: &Db, parts: &[SchemaPart]) -> Result<(), SchemaError> {
-    let engine = db.engine();
+/// Applies the steps that are missing, as a transaction of its own.
+pub(crate) async fn migrate(db: &Db, parts: &[SchemaPart]) -> Result<(), SchemaError> {
     let parts = parts.to_vec();
     db.write("migrate", async move |tx: &mut Tx<'_>| {
-        if engine == Engine::Postgres {
-            // Two nodes that start at once take turns; the number is "skep" in ASCII.
-            tx.query(
-                "SELECT pg_advisory_xact_lock(1936418160) IS NULL AS locked",
-                &[],
-            )
-            .await?;
-        }
-        tx.batch(REGISTER).await?;
-        let applied = applied_steps(tx).await?;
-        check_known(&parts, &applied, engine)?;
-        for part in &parts {
-            for step in part.steps {
-                if applied.contains_key(&(part.owner.to_owned(), step.version)) {
-                    continue;
-                }
-                tx.batch(text(step, engine)).await?;
-                let now = tx.now_ms().await?;
-                let row = params![
-                    part.owner,
-                    step.version,
-                    step.intent,
-                    checksum(step, engine),
-                    now
-                ];
-                let sql = "INSERT INTO schema_step (owner, version, intent, checksum, applied_at)
-                    VALUES (?1, ?2, ?3, ?4, ?5)";
-                tx.execute(sql, row).await?;
-            }
-        }
-        Ok(())
+        take_turn(tx).await?;
+        bring_up_to_date(tx, &parts).await
     })
     .await
 }
 
-async fn applied_steps(tx: &mut Tx<'_>) -> Result<HashMap<(String, i64), String>, DbError> {
+/// Makes two nodes that start at once take turns, until the end of the transaction. Afterwards the
+/// register of steps is there.
+pub(crate) async fn take_turn(tx: &mut Tx<'_>) -> Result<(), DbError> {
+    if tx.engine() == Engine::Postgres {
+        // The number is "skep" in ASCII.
+        tx.query(
+            "SELECT pg_advisory_xact_lock(1936418160) IS NULL AS locked",
+            &[],
+        )
+        .await?;
+    }
+    tx.batch(REGISTER).await
+}
+
+/// Applies the steps of `parts` that are missing. After [`take_turn`].
+pub(crate) async fn bring_up_to_date(
+    tx: &mut Tx<'_>,
+    parts: &[SchemaPart],
+) -> Result<(), SchemaError> {
+    let engine = tx.engine();
+    let applied = applied_steps(tx).await?;
+    check_known(parts, &applied, engine)?;
+    for part in parts {
+        for step in part.steps {
+            if applied.contains_key(&(part.owner.to_owned(), step.version)) {
+                continue;
+            }
+            tx.batch(text(step, engine)).await?;
+            let now = tx.now_ms().await?;
+            let row = params![
+                part.owner,
+                step.version,
+                step.intent,
+                checksum(step, engine),
+                now
+            ];
+            let sql = "INSERT INTO schema_step (owner, version, intent, checksum, applied_at)
+                VALUES (?1, ?2, ?3, ?4, ?5)";
+            tx.execute(sql, row).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Fails when the store has a step that this program does not know; changes nothing.
+pub(crate) async fn check(db: &Db, parts: &[SchemaPart]) -> Result<(), SchemaError> {
+    let parts = parts.to_vec();
+    db.read("check schema", async move |tx: &mut Tx<'_>| {
+        let applied = applied_steps(tx).await?;
+        check_known(&parts, &applied, tx.engine())
+    })
+    .await
+}
+
+/// Makes the tables of `parts` in an empty SQLite store.
+pub(crate) fn apply_sqlite(
+    session: &crate::sqlite::Session,
+    parts: &[SchemaPart],
+) -> Result<(), DbError> {
+    parts
+        .iter()
+        .flat_map(|part| part.steps)
+        .try_for_each(|step| session.batch(step.sqlite))
+}
+
+/// SHA-256 of a step's text for SQLite, a zero byte, and its text for PostgreSQL: what both
+/// engines agree on about a step.
+pub(crate) fn step_sha256(step: &Step) -> String {
+    let mut context = ring::digest::Context::new(&SHA256);
+    for part in [step.sqlite, "\0", step.postgres] {
+        context.update(part.as_bytes());
+    }
+    hexadecimal(context.finish().as_ref())
+}
+
+/// Bytes as hexadecimal digits.
+pub(crate) fn hexadecimal(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut hex, byte| {
+        // Writing to a String cannot fail.
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
+}
+
+pub(crate) async fn applied_steps(
+    tx: &mut Tx<'_>,
+) -> Result<HashMap<(String, i64), String>, DbError> {
     let rows = tx
         .query("SELECT owner, version, checksum FROM schema_step", &[])
         .await?;
@@ -150,7 +207,7 @@ async fn applied_steps(tx: &mut Tx<'_>) -> Result<HashMap<(String, i64), String>
         .collect()
 }
 
-fn check_known(
+pub(crate) fn check_known(
     parts: &[SchemaPart],
     applied: &HashMap<(String, i64), String>,
     engine: Engine,
@@ -182,12 +239,5 @@ const fn text(step: &Step, engine: Engine) -> &'static str {
 }
 
 fn checksum(step: &Step, engine: Engine) -> String {
-    digest(&SHA256, text(step, engine).as_bytes())
-        .as_ref()
-        .iter()
-        .fold(String::new(), |mut hex, byte| {
-            // Writing to a String cannot fail.
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    hexadecimal(digest(&SHA256, text(step, engine).as_bytes()).as_ref())
 }

@@ -150,6 +150,11 @@ fn drive(
     });
 }
 
+/// What the driver is told to connect to `address`.
+pub(crate) fn config(address: &Secret) -> Result<tokio_postgres::Config, DbError> {
+    Ok(Address::parse(address)?.config)
+}
+
 fn unavailable(error: impl std::error::Error + Send + Sync + 'static) -> DbError {
     DbError::Unavailable(Box::new(error))
 }

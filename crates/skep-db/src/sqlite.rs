@@ -62,17 +62,28 @@ impl Sqlite {
             }
             .run(&write_queue);
         })?;
-        let (read_sender, read_queue) = mpsc::sync_channel(WAITING_OPERATIONS_MAX);
-        let read_queue = Arc::new(Mutex::new(read_queue));
-        for connection in readers {
-            let (queue, clock) = (Arc::clone(&read_queue), clock.clone());
-            thread("skep-db-reader", move || {
-                run_reader(&Session::new(connection), clock.as_ref(), &queue);
-            })?;
-        }
         Ok(Self {
             writer: write_sender,
-            readers: read_sender,
+            readers: start_readers(readers, clock.as_ref())?,
+        })
+    }
+
+    /// A store without a writer; the file has to be there.
+    pub(crate) async fn open_read_only(
+        path: &Path,
+        clock: Option<SharedClock>,
+    ) -> Result<Self, DbError> {
+        let path = path.to_owned();
+        let opened = tokio::task::spawn_blocking(move || {
+            check_version()?;
+            open_reader(&path)
+        });
+        let reader = opened.await.map_err(unavailable)??;
+        // Nobody takes from this queue: whoever writes to it is told that the store is closed.
+        let (writer, _) = mpsc::sync_channel(1);
+        Ok(Self {
+            writer,
+            readers: start_readers(vec![reader], clock.as_ref())?,
         })
     }
 
@@ -93,6 +104,25 @@ impl Sqlite {
     {
         submit(&self.readers, name, closure).await
     }
+}
+
+fn start_readers(
+    connections: Vec<Connection>,
+    clock: Option<&SharedClock>,
+) -> Result<mpsc::SyncSender<Box<dyn Operation>>, DbError> {
+    let (sender, queue) = mpsc::sync_channel(WAITING_OPERATIONS_MAX);
+    let queue = Arc::new(Mutex::new(queue));
+    for connection in connections {
+        let (queue, clock) = (Arc::clone(&queue), clock.cloned());
+        thread("skep-db-reader", move || {
+            run_reader(&Session::new(connection), clock.as_ref(), &queue);
+        })?;
+    }
+    Ok(sender)
+}
+
+pub(crate) fn read_value(row: &rusqlite::Row<'_>, place: usize) -> rusqlite::Result<crate::Value> {
+    row.get(place)
 }
 
 /// An operation with its answer channel, its types erased.
@@ -376,7 +406,7 @@ fn open_writer(path: &Path) -> Result<Connection, DbError> {
     Ok(connection)
 }
 
-fn open_reader(path: &Path) -> Result<Connection, DbError> {
+pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
     let connection =
         Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY | COMMON_FLAGS)
             .map_err(unavailable)?;

@@ -13,7 +13,7 @@ use crate::{account, call, dead, delivery, landing, node, record, room, schedule
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
 use skep_stdx::Stopwatch;
-use skep_types::{FailureClass, JobId, JobKind, JobState, LandingState, NodeRole};
+use skep_types::{FailureClass, JobId, JobKind, JobState, LandingState, NodeId, NodeRole};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -127,19 +127,28 @@ async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorErr
             .db
             .write("reconcile", async move |tx: &mut Tx<'_>| {
                 skep_queue::bound_leases(tx, LEASE_MS).await?;
-                let lost = skep_queue::reconcile(tx, node.as_ref()).await?.lost;
-                for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
-                    dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
-                    account::report_due(tx, &job.job).await?;
-                    crate::review::abandoned(tx, &job.job).await?;
-                }
-                Ok::<_, DirectorError>(lost.len())
+                reconcile_once(tx, node.as_ref()).await
             })
             .await?;
         if lost == 0 {
             return Ok(());
         }
     }
+}
+
+/// Takes back some of the leases that ran out and of those of `restarted`, with what follows for
+/// jobs that end by it; the answer is how many.
+pub(crate) async fn reconcile_once(
+    tx: &mut Tx<'_>,
+    restarted: Option<&NodeId>,
+) -> Result<usize, DirectorError> {
+    let lost = skep_queue::reconcile(tx, restarted).await?.lost;
+    for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
+        dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
+        account::report_due(tx, &job.job).await?;
+        crate::review::abandoned(tx, &job.job).await?;
+    }
+    Ok(lost.len())
 }
 
 /// Removes the folders of attempts: at the start of the only engine of a home none is in use. One

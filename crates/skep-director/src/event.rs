@@ -46,6 +46,12 @@ payload!(
     NodeResumed, "node_resumed" { node: NodeId }
 );
 payload!(
+    /// Everything in this store came from another one, up to here.
+    DataImported, "data_imported" {
+        engine: &'static str, rows: i64, content_sha256: String, leases_taken_back: usize,
+    }
+);
+payload!(
     /// The dispatch record was written and its base pinned.
     JobDispatched, "job_dispatched" {
         job: JobId, base_commit: Option<String>, role: &'static str, tier: &'static str,

@@ -9,6 +9,7 @@
 //! Knows nothing of axum, clap or HTML, and names no table of another crate.
 
 mod account;
+mod arrival;
 mod artifact;
 mod attempt;
 mod call;
@@ -45,6 +46,7 @@ mod schema;
 mod shell;
 mod verify;
 
+pub use arrival::{Arrival, Arriving, arrive};
 pub use config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 pub use director::{Director, DirectorOptions, JobQuery, ServeGateway};
 pub use engine::EngineError;

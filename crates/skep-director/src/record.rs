@@ -5,6 +5,7 @@ mod call;
 mod dead;
 mod delivery;
 mod dispatch;
+mod home;
 mod landing;
 mod leftover;
 mod node;
@@ -24,6 +25,7 @@ pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
 pub(crate) use dispatch::{
     Dispatch, clear_reason, dispatch, pin_base, put_dispatch, put_reason, reason,
 };
+pub(crate) use home::move_home;
 pub(crate) use landing::{LandingRow, landing, landings_intended, landings_under_way, put_landing};
 pub(crate) use leftover::{LeftoverRow, leftovers, put_leftover};
 pub(crate) use node::{

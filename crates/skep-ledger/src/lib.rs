@@ -40,7 +40,7 @@ pub use export::{BadLine, ExportEntry, ExportReport, Exporter, verify_export};
 pub use key::{LedgerKey, LedgerPublicKey};
 pub use purge::{PayloadsPurged, purge};
 pub use rekey::{LedgerHead, LedgerRekeyed, RekeyReason, check_key, head, rekey};
-pub use seal::sealer;
+pub use seal::{sealer, take_over};
 pub use service::SealerService;
 pub use tail::{SealedEvent, newest, tail, tail_of};
 pub use verify::{VerifyReport, verify, verify_with};

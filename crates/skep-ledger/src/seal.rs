@@ -12,7 +12,7 @@
 use crate::append::Appended;
 use crate::digest::{Covered, Digest};
 use crate::error::LedgerError;
-use crate::gaps::Transactions;
+use crate::gaps::{Gaps, Transactions};
 use crate::head::{self, HEAD_IF_FREE, Head, SignedHead};
 use crate::key::LedgerKey;
 use crate::limits::SEAL_EVENTS_MAX;
@@ -42,6 +42,51 @@ pub fn sealer(key: LedgerKey) -> BeforeCommit {
             }
         })
     })
+}
+
+/// Takes over a chain that was moved here with its store: seals whatever had no place yet, on either
+/// engine, and closes the gaps, because no transaction of the earlier store can fill them here. The
+/// answer is how many events were sealed.
+///
+/// Fails when the head was not signed with `key`, as in a store that came without its key.
+pub async fn take_over(tx: &mut Tx<'_>, key: &LedgerKey) -> Result<i64, LedgerError> {
+    let mut old = Sealer::new(key.clone()).read_head(tx).await?;
+    check_last_event(tx, &old).await?;
+    let mut sealed = 0;
+    loop {
+        let events = left_over(tx, &old).await?;
+        let mut head = Head {
+            gaps: Gaps::default(),
+            ..old.clone()
+        };
+        if events.is_empty() && head == old {
+            return Ok(sealed);
+        }
+        let mut segment = Segment::with_capacity(events.len());
+        for event in &events {
+            segment.push(&mut head, &event.covered());
+            sealed += 1;
+        }
+        store(tx, &old, &head, segment, key).await?;
+        old = head;
+    }
+}
+
+/// Events without a place: those in the gaps, then the lowest above the last one that has a place.
+async fn left_over(tx: &mut Tx<'_>, head: &Head) -> Result<Vec<Event>, LedgerError> {
+    let columns = "SELECT id, at_ms, kind, version, subject, payload FROM ledger_event";
+    let mut rows = Vec::new();
+    for gap in head.gaps.ranges() {
+        let sql = format!("{columns} WHERE id BETWEEN ?1 AND ?2 ORDER BY id");
+        rows.extend(tx.query(&sql, params![gap.first, gap.last]).await?);
+    }
+    let sql = format!("{columns} WHERE id > ?1 ORDER BY id LIMIT ?2");
+    let above = params![head.last_event, SEAL_EVENTS_MAX];
+    rows.extend(tx.query(&sql, above).await?);
+    let events = rows
+        .iter()
+        .filter_map(|row| Event::from_row(row).transpose());
+    Ok(events.collect::<Result<_, DbError>>()?)
 }
 
 /// Seals events; remembers the head it made, so as to read it and check its signature only when
@@ -183,7 +228,7 @@ fn extended(old: &Head, events: &[Appended]) -> (Head, Vec<[Value; 6]>) {
     (head, rows)
 }
 
-fn next_gaps(old: &Head, events: &[Event], now: Transactions) -> Option<crate::gaps::Gaps> {
+fn next_gaps(old: &Head, events: &[Event], now: Transactions) -> Option<Gaps> {
     let ids: Vec<i64> = events.iter().map(|event| event.id).collect();
     old.gaps.after(old.last_event, &ids, now)
 }

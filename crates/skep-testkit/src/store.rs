@@ -67,13 +67,22 @@ impl TestStore {
         schema: &[SchemaPart],
         before_commit: Option<BeforeCommit>,
     ) -> Result<Db, skep_db::SchemaError> {
-        Db::open(DbOptions {
+        Db::open(self.options(schema, before_commit)).await
+    }
+
+    /// How the store is opened.
+    pub fn options(&self, schema: &[SchemaPart], before_commit: Option<BeforeCommit>) -> DbOptions {
+        DbOptions {
             location: self.location.clone(),
             schema: schema.to_vec(),
             clock: Some(Arc::new(self.clock.clone())),
             before_commit,
-        })
-        .await
+        }
+    }
+
+    /// Where it lies.
+    pub const fn location(&self) -> &Location {
+        &self.location
     }
 
     /// Opens the store on the clock of its engine, for what really takes time.

@@ -1,5 +1,6 @@
 //! The command line as users meet it: help, errors, exit codes, one server to a home.
 
+mod data;
 mod holder;
 mod kind;
 mod ledger;
@@ -109,6 +110,10 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["ledger", "head"],
         &["ledger", "rekey"],
         &["ledger", "export"],
+        &["data"],
+        &["data", "export"],
+        &["data", "import"],
+        &["data", "query"],
         &["doctor"],
         &["completions"],
     ];

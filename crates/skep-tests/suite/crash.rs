@@ -8,4 +8,4 @@ mod plan;
 mod point;
 mod random;
 mod schedule;
-mod site;
+pub(crate) mod site;

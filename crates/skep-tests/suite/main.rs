@@ -3,11 +3,13 @@
 mod authority;
 mod cli;
 mod crash;
+mod data;
 mod db;
 mod director;
 mod gateway;
 mod http;
 mod ledger;
+mod month;
 mod nodes;
 mod queue;
 mod schema;

@@ -13,8 +13,8 @@ mod list;
 mod schedule;
 
 use crate::ledger::Ledgered;
-use skep_db::{Db, DbError, Tx};
-use skep_ledger::SealedEvent;
+use skep_db::{Db, DbError, SchemaPart, Tx};
+use skep_ledger::{SealedEvent, SealerService};
 use skep_queue::{
     Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, AttemptStart, CancelError, Cancelled,
     Claim, ClaimRequest, EnqueueError, Enqueued, Flow, FlowPolicy, Job, Lease, NewJob, Reconciled,
@@ -32,9 +32,9 @@ const LEASE_MS: i64 = 45_000;
 
 /// A queue on a store of its own, and every operation on it as a transaction of its own.
 #[derive(Clone)]
-struct Hive {
-    db: Db,
-    ledger: Arc<Ledgered>,
+pub(crate) struct Hive {
+    pub(crate) db: Db,
+    pub(crate) ledger: Arc<Ledgered>,
     clock: ManualClock,
     ids: Arc<SeededEntropy>,
     policy: Arc<FlowPolicy>,
@@ -51,7 +51,16 @@ impl Hive {
             skep_ledger::SCHEMA,
             skep_queue::SCHEMA,
         ];
-        let ledger = Ledgered::open(store, &parts).await?;
+        Self::open_with(store, &parts, seed).await
+    }
+
+    /// A queue among the tables of `parts`.
+    pub(crate) async fn open_with(
+        store: &TestStore,
+        parts: &[SchemaPart],
+        seed: u64,
+    ) -> anyhow::Result<Self> {
+        let ledger = Ledgered::open(store, parts).await?;
         Ok(Self {
             db: ledger.db.clone(),
             ledger: Arc::new(ledger),
@@ -61,7 +70,24 @@ impl Hive {
         })
     }
 
-    fn node(&self) -> NodeId {
+    /// The same queue after it was carried to `store`, which is open as `db`.
+    pub(crate) fn on(&self, store: &TestStore, db: Db) -> Self {
+        let key = self.ledger.key.clone();
+        let ledger = Ledgered {
+            sealer: SealerService::new(db.clone(), key.clone()),
+            db: db.clone(),
+            key,
+        };
+        Self {
+            db,
+            ledger: Arc::new(ledger),
+            clock: store.clock.clone(),
+            ids: Arc::clone(&self.ids),
+            policy: self.policy.clone(),
+        }
+    }
+
+    pub(crate) fn node(&self) -> NodeId {
         NodeId::new(&self.clock, &*self.ids)
     }
 
@@ -92,7 +118,7 @@ impl Hive {
     }
 
     /// A fresh job with nothing special about it.
-    async fn enqueue_any(&self) -> Result<JobId, EnqueueError> {
+    pub(crate) async fn enqueue_any(&self) -> Result<JobId, EnqueueError> {
         Ok(self.enqueue(self.new_job()).await?.id)
     }
 
@@ -106,7 +132,7 @@ impl Hive {
         }
     }
 
-    async fn claim(&self, node: &NodeId, slots: i64) -> Result<Vec<Claim>, DbError> {
+    pub(crate) async fn claim(&self, node: &NodeId, slots: i64) -> Result<Vec<Claim>, DbError> {
         let request = self.request(node, slots);
         self.db
             .write("claim", async move |tx: &mut Tx<'_>| {
@@ -116,7 +142,7 @@ impl Hive {
     }
 
     /// The one job that a free slot gets.
-    async fn claim_one(&self, node: &NodeId) -> anyhow::Result<Claim> {
+    pub(crate) async fn claim_one(&self, node: &NodeId) -> anyhow::Result<Claim> {
         let claim = self.claim(node, 1).await?.pop();
         claim.ok_or_else(|| anyhow::anyhow!("there was nothing to claim"))
     }
@@ -133,7 +159,11 @@ impl Hive {
             .await
     }
 
-    async fn started(&self, lease: &Lease, attempt: &AttemptId) -> Result<(), AttemptError> {
+    pub(crate) async fn started(
+        &self,
+        lease: &Lease,
+        attempt: &AttemptId,
+    ) -> Result<(), AttemptError> {
         let (lease, attempt) = (lease.clone(), attempt.clone());
         let start = AttemptStart {
             harness: "skep".to_owned(),
@@ -147,7 +177,7 @@ impl Hive {
             .await
     }
 
-    async fn ended(
+    pub(crate) async fn ended(
         &self,
         lease: &Lease,
         attempt: &AttemptId,
@@ -162,11 +192,11 @@ impl Hive {
     }
 
     /// As [`Hive::advance_as`], giving up the lease.
-    async fn advance(&self, lease: &Lease, to: JobState) -> Result<Job, AdvanceError> {
+    pub(crate) async fn advance(&self, lease: &Lease, to: JobState) -> Result<Job, AdvanceError> {
         self.advance_as(lease, to, Advance::default()).await
     }
 
-    async fn advance_as(
+    pub(crate) async fn advance_as(
         &self,
         lease: &Lease,
         to: JobState,
@@ -238,7 +268,7 @@ impl Hive {
             .await
     }
 
-    async fn job(&self, id: &JobId) -> anyhow::Result<Job> {
+    pub(crate) async fn job(&self, id: &JobId) -> anyhow::Result<Job> {
         let id = id.clone();
         self.db
             .read("job", async move |tx: &mut Tx<'_>| {
@@ -270,7 +300,7 @@ impl Hive {
     }
 
     /// Whether `lease` still gives authority over its job.
-    async fn is_current(&self, lease: &Lease) -> anyhow::Result<bool> {
+    pub(crate) async fn is_current(&self, lease: &Lease) -> anyhow::Result<bool> {
         let lease = lease.clone();
         let demanded = self
             .db
@@ -312,7 +342,7 @@ fn crashed() -> AttemptEnd {
 }
 
 /// An attempt that left a contract.
-fn succeeded() -> AttemptEnd {
+pub(crate) fn succeeded() -> AttemptEnd {
     AttemptEnd {
         state: AttemptState::Succeeded,
         failure_class: None,
@@ -323,13 +353,13 @@ fn succeeded() -> AttemptEnd {
 }
 
 /// The attempt of a claim that starts one.
-fn attempt_of(claim: &Claim) -> anyhow::Result<AttemptId> {
+pub(crate) fn attempt_of(claim: &Claim) -> anyhow::Result<AttemptId> {
     let attempt = claim.attempt.clone();
     attempt.ok_or_else(|| anyhow::anyhow!("the claim starts no attempt"))
 }
 
 /// Goes on with the same slot.
-const KEEP: Advance = Advance {
+pub(crate) const KEEP: Advance = Advance {
     keep_lease: true,
     failure: None,
     run_at_ms: None,

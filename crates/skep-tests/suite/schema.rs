@@ -15,7 +15,7 @@ on_both_engines!(
 );
 
 /// Every crate that owns tables, in the order of the layers.
-const PARTS: &[SchemaPart] = &[
+pub(crate) const PARTS: &[SchemaPart] = &[
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,

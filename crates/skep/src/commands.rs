@@ -2,6 +2,7 @@
 
 pub(crate) mod call;
 pub(crate) mod completions;
+pub(crate) mod data;
 pub(crate) mod dead;
 pub(crate) mod demo;
 pub(crate) mod docs;

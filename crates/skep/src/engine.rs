@@ -34,7 +34,7 @@ const GATEWAY_STOP_MS: u64 = 2_000;
 const CALLS_UPKEEP_MS: u64 = 30_000;
 
 /// The tables of every crate, in the order of their layers.
-const SCHEMA: [SchemaPart; 5] = [
+pub(crate) const SCHEMA: [SchemaPart; 5] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
@@ -120,12 +120,7 @@ impl OpenHome {
                 .resolve(|_| Err(String::new()))
                 .unwrap_or(configured),
         };
-        let ledger_key = LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
-            let hint = error
-                .hint()
-                .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
-            Failure::unreachable(error.code(), failed_to(&error), hint)
-        })?;
+        let ledger_key = open_ledger_key(home)?;
         let db = open_store(home, config, &ledger_key).await?;
         let gateway = Gateway::new(GatewayOptions {
             db: db.clone(),
@@ -314,17 +309,55 @@ fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>
 }
 
 async fn open_store(home: &Home, config: &Config, key: &LedgerKey) -> Result<Db, Failure> {
+    Ok(Db::open(store_options(home, config, key)?).await?)
+}
+
+/// How the home's store is opened.
+pub(crate) fn store_options(
+    home: &Home,
+    config: &Config,
+    key: &LedgerKey,
+) -> Result<DbOptions, Failure> {
     let location = match config.database()? {
         Database::Sqlite => Location::Sqlite(home.database()),
         Database::Postgres(address) => Location::Postgres(address),
     };
-    let options = DbOptions {
+    Ok(DbOptions {
         location,
         schema: SCHEMA.to_vec(),
         clock: None,
         before_commit: Some(skep_ledger::sealer(key.clone())),
-    };
-    Ok(Db::open(options).await?)
+    })
+}
+
+/// The store of a home that nobody runs, with everything on its ledger sealed.
+pub(crate) async fn open_settled(home: &Home, config: &Config) -> Result<Db, Failure> {
+    let key = open_ledger_key(home)?;
+    let db = open_store(home, config, &key).await?;
+    seal(&db, key).await.map_err(|error| {
+        let hint = error
+            .hint()
+            .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
+        Failure::unreachable(error.code(), failed_to(&error), hint)
+    })?;
+    Ok(db)
+}
+
+/// Seals what no sealer has seen yet.
+pub(crate) async fn seal(db: &Db, key: LedgerKey) -> Result<(), skep_ledger::LedgerError> {
+    if db.engine() == skep_db::Engine::Postgres {
+        SealerService::new(db.clone(), key).seal_pending().await?;
+    }
+    Ok(())
+}
+
+fn open_ledger_key(home: &Home) -> Result<LedgerKey, Failure> {
+    LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
+        let hint = error
+            .hint()
+            .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
+        Failure::unreachable(error.code(), failed_to(&error), hint)
+    })
 }
 
 /// What one node at least does for all of a PostgreSQL store.

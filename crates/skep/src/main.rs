@@ -117,6 +117,7 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure>
         Command::Plan(arguments) => commands::plan::plan(session, arguments).await,
         Command::Dead(arguments) => commands::dead::dead(session, arguments).await,
         Command::Ledger(arguments) => commands::ledger::ledger(session, arguments).await,
+        Command::Data(arguments) => commands::data::data(session, arguments).await,
         Command::Doctor => commands::doctor::doctor(session).await,
         Command::Completions(arguments) => {
             commands::completions::print(&session.printer, arguments)

@@ -210,6 +210,29 @@ fn paint(text: &str, tone: Tone, colour: bool) -> String {
     }
 }
 
+/// `1 row`, `2 rows`.
+pub(crate) fn quantity(count: u64, noun: &str) -> String {
+    format!("{count} {noun}{}", if count == 1 { "" } else { "s" })
+}
+
+/// A size as people read it: `512 B`, `3.4 MiB`.
+pub(crate) fn bytes(bytes: u64) -> String {
+    let mut unit = "B";
+    let (mut whole, mut tenths) = (bytes, 0);
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if whole < 1_024 {
+            break;
+        }
+        tenths = whole % 1_024 * 10 / 1_024;
+        whole /= 1_024;
+        unit = larger;
+    }
+    if unit == "B" {
+        return format!("{whole} B");
+    }
+    format!("{whole}.{tenths} {unit}")
+}
+
 /// The width of tables on this output.
 pub(crate) fn table_columns() -> usize {
     terminal_columns().map_or(COLUMNS_MAX, |columns| {
@@ -306,6 +329,18 @@ mod tests {
             "a\u{fffd}[2Jb\u{fffd}cd\u{fffd}e\nf\tg"
         );
         assert_eq!(one_line(" a\r\n b\t c "), "a b c");
+    }
+
+    #[test]
+    fn sizes_are_read_by_people() {
+        assert_eq!(
+            [bytes(0), bytes(1_023), bytes(1_536), bytes(5 << 20)],
+            ["0 B", "1023 B", "1.5 KiB", "5.0 MiB"]
+        );
+        assert_eq!(
+            [quantity(1, "row"), quantity(0, "row")],
+            ["1 row", "0 rows"]
+        );
     }
 
     #[test]

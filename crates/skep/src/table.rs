@@ -4,6 +4,8 @@
 
 use crate::output::{Printer, Tone, cut, one_line, width, without_controls};
 
+/// No column that is shown gets narrower than this when others have to fit too, in columns.
+const NARROWEST: usize = 6;
 /// The space between two columns.
 const GAP: &str = "  ";
 
@@ -48,14 +50,14 @@ impl From<&str> for Cell {
 
 /// A table that is being filled.
 #[derive(Debug)]
-pub(crate) struct Table {
-    columns: Vec<(&'static str, Align)>,
+pub(crate) struct Table<'n> {
+    columns: Vec<(&'n str, Align)>,
     rows: Vec<Vec<Cell>>,
 }
 
-impl Table {
+impl<'n> Table<'n> {
     /// An empty table of these columns.
-    pub(crate) fn new(columns: &[(&'static str, Align)]) -> Self {
+    pub(crate) fn new(columns: &[(&'n str, Align)]) -> Self {
         Self {
             columns: columns.to_vec(),
             rows: Vec::new(),
@@ -69,7 +71,36 @@ impl Table {
 
     /// The table's lines, `columns` wide at most.
     pub(crate) fn lines(&self, printer: &Printer, columns: usize) -> Vec<String> {
-        let widths = self.widths(columns);
+        self.set(printer, &self.widths(columns))
+    }
+
+    /// The table's lines, `columns` wide at most, whatever the columns are: the widest gives way
+    /// first, and the last that have no room left at all are not shown. The second answer is how
+    /// many those are.
+    pub(crate) fn fitted(&self, printer: &Printer, columns: usize) -> (Vec<String>, usize) {
+        let natural = self.natural_widths();
+        let mut widths: Vec<usize> = natural.iter().map(|width| *width.min(&columns)).collect();
+        loop {
+            let shown = widths.iter().filter(|width| **width > 0).count();
+            let gaps = GAP.len() * shown.saturating_sub(1);
+            let over = (widths.iter().sum::<usize>() + gaps).saturating_sub(columns);
+            let widest = widths.iter().copied().max().unwrap_or(0);
+            if over == 0 || widest == 0 {
+                return (self.set(printer, &widths), widths.len() - shown);
+            }
+            if widest <= NARROWEST {
+                if let Some(last) = widths.iter_mut().rfind(|width| **width > 0) {
+                    *last = 0;
+                }
+                continue;
+            }
+            if let Some(width) = widths.iter_mut().find(|width| **width == widest) {
+                *width -= 1;
+            }
+        }
+    }
+
+    fn set(&self, printer: &Printer, widths: &[usize]) -> Vec<String> {
         let headings: Vec<Cell> = self
             .columns
             .iter()
@@ -77,13 +108,12 @@ impl Table {
             .collect();
         std::iter::once(&headings)
             .chain(&self.rows)
-            .map(|row| self.line(printer, row, &widths))
+            .map(|row| self.line(printer, row, widths))
             .collect()
     }
 
-    fn widths(&self, columns: usize) -> Vec<usize> {
-        let mut widths: Vec<usize> = self
-            .columns
+    fn natural_widths(&self) -> Vec<usize> {
+        self.columns
             .iter()
             .enumerate()
             .map(|(place, (name, _))| {
@@ -94,7 +124,11 @@ impl Table {
                     .max()
                     .unwrap_or(0)
             })
-            .collect();
+            .collect()
+    }
+
+    fn widths(&self, columns: usize) -> Vec<usize> {
+        let mut widths = self.natural_widths();
         let gaps = GAP.len() * self.columns.len().saturating_sub(1);
         let whole = widths.iter().sum::<usize>() + gaps;
         let flexible = self
@@ -112,6 +146,7 @@ impl Table {
     fn line(&self, printer: &Printer, row: &[Cell], widths: &[usize]) -> String {
         let cells = self.columns.iter().zip(widths).enumerate();
         let cells: Vec<String> = cells
+            .filter(|(_, (_, columns))| **columns > 0)
             .map(|(place, ((_, align), columns))| {
                 let (text, tone) = row.get(place).map_or((String::new(), Tone::Plain), |cell| {
                     (cut(&cell.0, *columns), cell.1)
@@ -169,6 +204,37 @@ mod tests {
         }
         assert!(lines[1].contains("waiting_children") && lines[1].ends_with("$0.123456"));
         assert!(lines[2].starts_with("1234567  done"), "{}", lines[2]);
+    }
+
+    #[test]
+    fn any_table_can_be_made_to_fit() {
+        let names: Vec<String> = (0..30).map(|i| format!("column_{i}")).collect();
+        for count in [1, 2, 5, 12, 30] {
+            let columns: Vec<_> = names[..count]
+                .iter()
+                .map(|n| (n.as_str(), Align::Left))
+                .collect();
+            let mut table = Table::new(&columns);
+            table.row(
+                (0..count)
+                    .map(|i| "word ".repeat(i * 7 + 1).into())
+                    .collect(),
+            );
+            let (lines, hidden) = table.fitted(&printer(), COLUMNS_MAX);
+            assert_eq!(hidden > 0, count == 30, "{count}");
+            for line in lines {
+                assert!(width(&line) <= COLUMNS_MAX, "{count}: {line}");
+                assert!(
+                    width(&line) >= COLUMNS_MAX / 2 || count < 5,
+                    "{count}: {line}"
+                );
+            }
+        }
+        let mut table = Table::new(&[("N", Align::Right), ("WORDS", Align::Left)]);
+        table.row(vec!["1".into(), "long ".repeat(50).into()]);
+        let (lines, hidden) = table.fitted(&printer(), 20);
+        assert_eq!(hidden, 0);
+        assert_eq!(lines, ["N  WORDS", "1  long long long l…"]);
     }
 
     #[test]

@@ -54,10 +54,7 @@ impl Session {
         let mut answer = Vec::new();
         while let Some(row) = rows.next().map_err(|e| statement_error(sql, e))? {
             let values = (0..columns.len())
-                .map(|i| {
-                    row.get::<_, Value>(i)
-                        .map_err(|e| DbError::statement(sql, e))
-                })
+                .map(|i| super::read_value(row, i).map_err(|e| DbError::statement(sql, e)))
                 .collect::<Result<_, _>>()?;
             answer.push(Row {
                 columns: ColumnNames::clone(&columns),

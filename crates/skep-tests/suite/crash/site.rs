@@ -77,8 +77,18 @@ contract DONE "$(ran true 0 0 0)"
     )
 }
 
+/// The configuration `tables` with this store and no other.
+fn on(store: &TestStore, tables: &str) -> String {
+    let end = tables.find("\n[database]").unwrap_or(tables.len());
+    let database = match store.postgres_address() {
+        Some(_) => format!("\n[database]\nurl = {{ env = \"{DATABASE_VARIABLE}\" }}\n"),
+        None => String::new(),
+    };
+    format!("{}{database}", &tables[..end])
+}
+
 /// Everything that outlives an engine.
-pub(super) struct Site<'a> {
+pub(crate) struct Site<'a> {
     store: &'a TestStore,
     pub(super) project: SourceRepository,
     /// What stands in the command line of every process of a worker or check.
@@ -88,7 +98,7 @@ pub(super) struct Site<'a> {
 }
 
 impl<'a> Site<'a> {
-    pub(super) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
+    pub(crate) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
         Self::made(store, store.folder().join("home"), "")
     }
 
@@ -121,10 +131,7 @@ slots = {slots}
             format!("{TABLES}\n[worker.noter]\nharness = \"exec\"\ncommand = {command}\n");
         let sleeper = serde_json::to_string(&["sh", "-c", &format!("sleep 86399; : {mark}")])?;
         tables += &format!("\n[worker.sleeper]\nharness = \"exec\"\ncommand = {sleeper}\n{more}");
-        if store.postgres_address().is_some() {
-            tables += &format!("\n[database]\nurl = {{ env = \"{DATABASE_VARIABLE}\" }}\n");
-        }
-        std::fs::write(home.join("skep.toml"), tables)?;
+        std::fs::write(home.join("skep.toml"), on(store, &tables))?;
         std::fs::write(home.join("replay.toml"), SCRIPT)?;
         Ok(Self {
             store,
@@ -161,6 +168,46 @@ slots = {slots}
         Ok(command)
     }
 
+    /// Carries everything to `store` with the command line of the home that nobody holds, and goes
+    /// on there: in the same home where the engines differ, otherwise in a new one.
+    pub(crate) async fn move_to(self, store: &'a TestStore) -> anyhow::Result<Self> {
+        let file = self.store.folder().join("everything.jsonl");
+        let file = file.to_string_lossy();
+        let same_home = self.store.backend != store.backend;
+        let with: &[&str] = if same_home {
+            &[]
+        } else {
+            &["--files", "--with-keys"]
+        };
+        self.succeed(&[&["data", "export", &file][..], with].concat())
+            .await?;
+        let tables = std::fs::read_to_string(self.home.join("skep.toml"))?;
+        let script = std::fs::read(self.home.join("replay.toml"))?;
+        let mut moved = Self { store, ..self };
+        if !same_home {
+            moved.home = store.folder().join("elsewhere");
+            std::fs::create_dir(&moved.home)?;
+        }
+        std::fs::write(moved.home.join("skep.toml"), on(store, &tables))?;
+        std::fs::write(moved.home.join("replay.toml"), script)?;
+        let import = ["data", "import", &file];
+        // Killed at the last instant, an import leaves a store that takes the same one again.
+        let mut killed = moved.command(&import)?;
+        let killed = killed.env(CRASH_VARIABLE, "archive.loaded").output();
+        let status = within("it dies", killed).await??.status;
+        anyhow::ensure!(died(status), "it ended by itself: {status}");
+        moved.succeed(&import).await?;
+        Ok(moved)
+    }
+
+    /// Runs a command to its end, which is to be a good one.
+    async fn succeed(&self, arguments: &[&str]) -> anyhow::Result<()> {
+        let output = within("it ends", self.command(arguments)?.output()).await??;
+        let said = String::from_utf8_lossy(&output.stdout);
+        let error = || self.explained(anyhow::anyhow!("{arguments:?}: {}: {said}", output.status));
+        output.status.success().then_some(()).ok_or_else(error)
+    }
+
     /// Where every process of this site writes its errors.
     fn errors(&self) -> PathBuf {
         self.store.folder().join("stderr.txt")
@@ -188,7 +235,7 @@ slots = {slots}
 
     /// Submits the job that notes `number`. Every job starts from
     /// the first commit, so that all but the first have to be merged.
-    pub(super) async fn submit(&self, worker: &str, number: u32) -> anyhow::Result<JobId> {
+    pub(crate) async fn submit(&self, worker: &str, number: u32) -> anyhow::Result<JobId> {
         let answer = self.ask(worker, number).await?;
         let submitted: JobSubmitted = serde_json::from_value(answer.clone())
             .with_context(|| format!("failed to submit a job: {answer}"))
@@ -384,7 +431,7 @@ after = [{{ node = "one", artifact = "note-1.txt" }}]
     }
 
     /// Starts an engine that is to die at `point`, and waits until it has.
-    pub(super) async fn die_at(&self, point: &str) -> anyhow::Result<()> {
+    pub(crate) async fn die_at(&self, point: &str) -> anyhow::Result<()> {
         let mut command = self.command(&["up", "--listen", "127.0.0.1:0"])?;
         let mut engine = command.env(CRASH_VARIABLE, point).spawn()?;
         let ended = within("the engine dies", engine.wait()).await;
@@ -448,7 +495,7 @@ after = [{{ node = "one", artifact = "note-1.txt" }}]
 
     /// Starts an engine, waits until each job was reported, stops the engine in order, and fails
     /// unless each was done exactly once. The jobs as they are then.
-    pub(super) async fn finish(&self, jobs: &[JobId]) -> anyhow::Result<Vec<JobView>> {
+    pub(crate) async fn finish(&self, jobs: &[JobId]) -> anyhow::Result<Vec<JobView>> {
         let engine = self.up().await?;
         let views = self.finish_with(&engine, jobs).await;
         let views = views.map_err(|error| self.explained(error))?;

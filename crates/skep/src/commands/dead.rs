@@ -67,7 +67,7 @@ async fn list(session: &Session, arguments: &DeadList) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(letters: &[DeadLetter], now_ms: i64) -> Table {
+fn table(letters: &[DeadLetter], now_ms: i64) -> Table<'static> {
     let mut table = Table::new(&[
         ("JOB", Align::Right),
         ("STATE", Align::Left),

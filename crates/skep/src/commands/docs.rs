@@ -1,7 +1,10 @@
 //! `skep __docs`: writes the generated reference, or says which part of it is stale.
 //!
 //! Everything here is printed from the one place where it is a fact: the command tree, the table
-//! of keys, the route table, the contract.
+//! of keys, the route table, the contract, the schema.
+
+mod columns;
+mod sql;
 
 use super::Session;
 use crate::cli::{Cli, Docs};
@@ -55,7 +58,7 @@ pub(crate) fn docs(session: &Session, arguments: &Docs) -> Result<Exit, Failure>
         ));
     }
     let mut stale = Vec::new();
-    for page in pages()? {
+    for page in pages(&arguments.root)? {
         let path = arguments.root.join(&page.path);
         if std::fs::read_to_string(&path).is_ok_and(|text| text == page.text) {
             continue;
@@ -84,7 +87,7 @@ pub(crate) fn docs(session: &Session, arguments: &Docs) -> Result<Exit, Failure>
     Ok(Exit::Done)
 }
 
-fn pages() -> Result<Vec<Page>, Failure> {
+fn pages(root: &Path) -> Result<Vec<Page>, Failure> {
     let page = |path: &str, text: String| Page {
         path: path.to_owned(),
         text,
@@ -92,6 +95,7 @@ fn pages() -> Result<Vec<Page>, Failure> {
     let mut pages = vec![
         page("docs/reference/cli.md", command_line()),
         page("docs/reference/config.md", config::reference()),
+        page("docs/reference/sql.md", sql::reference(root)?),
         page("skep.example.toml", config::example()),
         page("openapi/skep.json", pretty(&skep_api::openapi(VERSION))?),
         page(

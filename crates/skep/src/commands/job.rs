@@ -160,7 +160,7 @@ async fn list(session: &Session, arguments: &JobList) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(jobs: &[JobSummary], now_ms: i64) -> Table {
+fn table(jobs: &[JobSummary], now_ms: i64) -> Table<'static> {
     let mut table = Table::new(&[
         ("JOB", Align::Right),
         ("STATE", Align::Left),

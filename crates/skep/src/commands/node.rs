@@ -50,7 +50,7 @@ async fn set_draining(session: &Session, node: &str, draining: bool) -> Result<(
         .line(&format!("node {} on {} {state}", node.id, node.host))
 }
 
-fn table(nodes: &[NodeView]) -> Table {
+fn table(nodes: &[NodeView]) -> Table<'static> {
     let mut table = Table::new(&[
         ("NODE", Align::Left),
         ("HOST", Align::Flexible),

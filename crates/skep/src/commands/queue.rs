@@ -59,7 +59,7 @@ async fn set_paused(
     session.printer.line(&format!("{whose} {becomes}"))
 }
 
-fn table(queues: &[QueueView]) -> Table {
+fn table(queues: &[QueueView]) -> Table<'static> {
     let mut table = Table::new(&[
         ("QUEUE", Align::Left),
         ("STATE", Align::Left),

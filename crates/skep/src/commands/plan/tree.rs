@@ -45,7 +45,7 @@ pub(super) fn print(printer: &Printer, view: &PlanView) -> Result<(), Failure> {
     Ok(())
 }
 
-fn table(view: &PlanView) -> Table {
+fn table(view: &PlanView) -> Table<'static> {
     let is_draft = view.state == JobState::Draft;
     let mut columns = vec![("NODE", Align::Left)];
     if !is_draft {

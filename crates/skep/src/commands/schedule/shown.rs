@@ -159,7 +159,7 @@ fn standing(found: &ScheduleView, now_ms: i64) -> Vec<Line> {
     lines
 }
 
-fn print(printer: &Printer, table: &Table) -> Result<(), Failure> {
+fn print(printer: &Printer, table: &Table<'_>) -> Result<(), Failure> {
     for line in table.lines(printer, table_columns()) {
         printer.line(&line)?;
     }

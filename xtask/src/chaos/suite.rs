@@ -1,0 +1,55 @@
+//! Long tests of the suite: hundreds of kills, a thousand attempts at once.
+
+use crate::machine::Workspace;
+use crate::options::Options;
+use crate::process;
+use crate::report::{Report, Row};
+use crate::stopwatch::Stopwatch;
+use crate::test::cluster::{Cluster, server_programs};
+use anyhow::Result;
+
+/// The variable that says where a PostgreSQL for tests is.
+const POSTGRES_VARIABLE: &str = "SKEP_TEST_POSTGRES";
+const BINARY_VARIABLE: &str = "SKEP_BIN";
+
+/// An engine killed over a thousand running attempts.
+pub(super) fn thousand(options: &Options) -> Result<Report> {
+    let attempts = if options.quick { "40" } else { "1000" };
+    let test = "a_thousand_attempts_are_taken_back";
+    run("thousand", test, ("SKEP_TEST_ATTEMPTS", attempts))
+}
+
+/// Hundreds of kills at random instants.
+pub(super) fn kills(options: &Options) -> Result<Report> {
+    let kills = if options.quick { "10" } else { "400" };
+    run("kills", "hundreds_of_kills", ("SKEP_TEST_KILLS", kills))
+}
+
+/// Runs one of the tests that are run only when asked for, on both stores.
+fn run(name: &str, test: &str, (variable, count): (&str, &str)) -> Result<Report> {
+    let workspace = Workspace::find()?;
+    if !process::succeeds(&mut workspace.build_binary())? {
+        anyhow::bail!("failed to build skep");
+    }
+    let cluster = match std::env::var_os(POSTGRES_VARIABLE) {
+        Some(_) => None,
+        None => Some(Cluster::start(&server_programs()?)?),
+    };
+    let mut tests = workspace.cargo();
+    tests
+        .args(["test", "--package", "skep-tests", "--test", "suite", test])
+        .args(["--", "--ignored", "--nocapture", "--test-threads=1"])
+        .env(variable, count)
+        .env(BINARY_VARIABLE, workspace.binary());
+    if let Some(cluster) = &cluster {
+        tests.env(POSTGRES_VARIABLE, cluster.url());
+    }
+    let watch = Stopwatch::start();
+    let outcome = if process::succeeds(&mut tests)? {
+        Ok(format!("{count} on each store"))
+    } else {
+        Err("see above".to_owned())
+    };
+    let row = Row::step(name, watch.seconds(), outcome);
+    Ok(Report::of(vec![row]))
+}
