@@ -10,6 +10,16 @@ BEGIN
         USING ERRCODE = 'integrity_constraint_violation';
 END $function$;
 
+CREATE TABLE artifact (
+    job text NOT NULL,
+    name text NOT NULL,
+    digest text NOT NULL,
+    bytes bigint NOT NULL,
+    place text NOT NULL,
+    tier text NOT NULL,
+    CONSTRAINT artifact_pkey PRIMARY KEY (job, name)
+);
+
 CREATE TABLE attempt (
     job_id text NOT NULL,
     fence bigint NOT NULL,
@@ -152,6 +162,8 @@ CREATE TABLE dispatch (
     reviews text,
     reviewed_commit text,
     rework_rounds_max bigint NOT NULL,
+    base_from text,
+    artifacts text,
     timeout_ms bigint,
     CONSTRAINT dispatch_pkey PRIMARY KEY (job_id)
 );
@@ -207,6 +219,18 @@ CREATE INDEX job_parent ON public.job USING btree (parent) WHERE (parent IS NOT 
 
 CREATE UNIQUE INDEX job_singleton ON public.job USING btree (owner, singleton) WHERE (singleton IS NOT NULL);
 
+CREATE TABLE job_edge (
+    parent text NOT NULL,
+    child text NOT NULL,
+    policy text NOT NULL,
+    artifact text NOT NULL,
+    outcome text,
+    CONSTRAINT job_edge_outcome_check CHECK ((outcome = ANY (ARRAY['met'::text, 'unmet'::text]))),
+    CONSTRAINT job_edge_pkey PRIMARY KEY (parent, child, policy, artifact)
+);
+
+CREATE INDEX job_edge_child ON public.job_edge USING btree (child);
+
 CREATE TABLE job_history (
     number bigint NOT NULL,
     id text NOT NULL,
@@ -248,11 +272,34 @@ CREATE TABLE job_key (
     CONSTRAINT job_key_pkey PRIMARY KEY (owner, idempotency_key)
 );
 
+CREATE TABLE job_node (
+    job text NOT NULL,
+    root text NOT NULL,
+    name text,
+    depth bigint NOT NULL,
+    level bigint NOT NULL,
+    edges_open bigint NOT NULL,
+    cause text,
+    CONSTRAINT job_node_edges_open_check CHECK ((edges_open >= 0)),
+    CONSTRAINT job_node_pkey PRIMARY KEY (job)
+);
+
 CREATE TABLE job_reason (
     job_id text NOT NULL,
     reason text NOT NULL,
     CONSTRAINT job_reason_pkey PRIMARY KEY (job_id)
 );
+
+CREATE TABLE job_tree (
+    job text NOT NULL,
+    open bigint NOT NULL,
+    jobs bigint NOT NULL,
+    wake_to text,
+    ending bigint NOT NULL,
+    CONSTRAINT job_tree_pkey PRIMARY KEY (job)
+);
+
+CREATE INDEX job_tree_ending ON public.job_tree USING btree (job) WHERE (ending = 1);
 
 CREATE TABLE landing (
     job_id text NOT NULL,

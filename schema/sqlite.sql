@@ -1,6 +1,16 @@
 -- What all migration steps of all crates give, in a stable order. Generated: see
 -- crates/skep-tests/suite/schema.rs.
 
+CREATE TABLE artifact (
+    job TEXT NOT NULL,
+    name TEXT NOT NULL,
+    digest TEXT NOT NULL,
+    bytes INTEGER NOT NULL,
+    place TEXT NOT NULL,
+    tier TEXT NOT NULL,
+    PRIMARY KEY (job, name)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE attempt (
     job_id TEXT NOT NULL,
     fence INTEGER NOT NULL,
@@ -131,7 +141,7 @@ CREATE TABLE dispatch (
     reviews TEXT,
     reviewed_commit TEXT,
     rework_rounds_max INTEGER NOT NULL
-, timeout_ms INTEGER) STRICT;
+, base_from TEXT, artifacts TEXT, timeout_ms INTEGER) STRICT;
 
 CREATE TABLE job (
     number INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -181,6 +191,18 @@ CREATE INDEX job_parent ON job (parent) WHERE parent IS NOT NULL;
 
 CREATE UNIQUE INDEX job_singleton ON job (owner, singleton) WHERE singleton IS NOT NULL;
 
+CREATE TABLE job_edge (
+    parent TEXT NOT NULL,
+    child TEXT NOT NULL,
+    policy TEXT NOT NULL,
+    artifact TEXT NOT NULL,
+    outcome TEXT,
+    PRIMARY KEY (parent, child, policy, artifact),
+    CHECK (outcome IN ('met', 'unmet'))
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_edge_child ON job_edge (child);
+
 CREATE TABLE job_history (
     number INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
@@ -220,10 +242,31 @@ CREATE TABLE job_key (
     PRIMARY KEY (owner, idempotency_key)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE job_node (
+    job TEXT NOT NULL PRIMARY KEY,
+    root TEXT NOT NULL,
+    name TEXT,
+    depth INTEGER NOT NULL,
+    level INTEGER NOT NULL,
+    edges_open INTEGER NOT NULL,
+    cause TEXT,
+    CHECK (edges_open >= 0)
+) STRICT, WITHOUT ROWID;
+
 CREATE TABLE job_reason (
     job_id TEXT NOT NULL PRIMARY KEY,
     reason TEXT NOT NULL
 ) STRICT;
+
+CREATE TABLE job_tree (
+    job TEXT NOT NULL PRIMARY KEY,
+    open INTEGER NOT NULL,
+    jobs INTEGER NOT NULL,
+    wake_to TEXT,
+    ending INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX job_tree_ending ON job_tree (job) WHERE ending = 1;
 
 CREATE TABLE landing (
     job_id TEXT NOT NULL PRIMARY KEY,
