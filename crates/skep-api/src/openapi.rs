@@ -214,7 +214,7 @@ mod tests {
                 "attempts": [], "verdicts": [], "reviews": [],
                 "landing": { "state": "none" }, "delivery": { "state": "pending" },
             }),
-            &[],
+            &["call", "shell"],
         );
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::error::DirectorError;
 use crate::event::{DataImported, append};
+use crate::limits::NODES_MAX;
 use crate::{engine, record};
 use skep_db::Tx;
 use skep_queue::JobFilter;
@@ -36,15 +37,15 @@ pub struct Arriving<'a> {
 }
 
 /// Takes back every lease, so that the next engine starts where the earlier one was interrupted,
-/// moves the paths of the earlier home to this one, and records the import on the ledger. In the
-/// transaction of the import.
+/// notes that every node has left, moves the paths of the earlier home to this one, and records the
+/// import on the ledger. In the transaction of the import.
 pub async fn arrive(
     tx: &mut Tx<'_>,
     arriving: &Arriving<'_>,
     homes: Option<(&Path, &Path)>,
 ) -> Result<Arrival, DirectorError> {
     let mut arrival = Arrival::default();
-    for node in holders(tx).await? {
+    for node in nodes(tx).await? {
         loop {
             let taken = engine::reconcile_once(tx, Some(&node)).await?;
             if taken == 0 {
@@ -52,6 +53,8 @@ pub async fn arrive(
             }
             arrival.leases_taken_back += taken;
         }
+        while skep_queue::schedule::release_checks(tx, &node).await? > 0 {}
+        record::node_left(tx, &node).await?;
     }
     if let Some((earlier, here)) = homes.filter(|(earlier, here)| earlier != here) {
         arrival.paths_moved = record::move_home(tx, earlier, here).await?;
@@ -66,8 +69,8 @@ pub async fn arrive(
     Ok(arrival)
 }
 
-/// The nodes that hold a job.
-async fn holders(tx: &mut Tx<'_>) -> Result<BTreeSet<NodeId>, DirectorError> {
+/// Every node that the store knows of, and every one that holds a job.
+async fn nodes(tx: &mut Tx<'_>) -> Result<BTreeSet<NodeId>, DirectorError> {
     let filter = JobFilter {
         states: JobState::ALL
             .iter()
@@ -76,7 +79,9 @@ async fn holders(tx: &mut Tx<'_>) -> Result<BTreeSet<NodeId>, DirectorError> {
             .collect(),
         ..JobFilter::default()
     };
-    let (mut nodes, mut cursor) = (BTreeSet::new(), None);
+    let known = record::nodes(tx, NODES_MAX).await?;
+    let mut nodes: BTreeSet<NodeId> = known.into_iter().map(|node| node.id).collect();
+    let mut cursor = None;
     loop {
         let page = skep_queue::jobs(tx, &filter, cursor, PAGE).await?;
         nodes.extend(

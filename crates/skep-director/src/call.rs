@@ -88,7 +88,7 @@ impl Step<'_> {
             Ok(call) => call,
             Err(error @ DirectError::Busy { .. }) => {
                 let class = FailureClass::RateLimit;
-                let judged = Judged::failed(class, error.to_string());
+                let judged = Judged::failed(class, &error.to_string());
                 return self.conclude(judged, None, 0).await;
             }
             Err(error) => {
@@ -97,7 +97,7 @@ impl Step<'_> {
         };
         let admission = match self.start(&call).await? {
             Ok(admission) => admission,
-            Err(refusal) => return self.conclude(refused(refusal), None, 0).await,
+            Err(refusal) => return self.conclude(refused(&refusal), None, 0).await,
         };
         skep_stdx::crash::point("call.admitted");
         let watch = Stopwatch::start();
@@ -112,7 +112,7 @@ impl Step<'_> {
             Exchange::TooLong => {
                 let limit_s = self.row.timeout_ms / 1_000;
                 let words = format!("there was no answer within {limit_s} s");
-                let judged = Judged::failed(FailureClass::WallClock, words);
+                let judged = Judged::failed(FailureClass::WallClock, &words);
                 self.conclude(judged, None, provider_ms).await
             }
             Exchange::Stopped(Signal::Stopping) => {
@@ -298,15 +298,15 @@ impl Step<'_> {
 }
 
 /// What a refusal of the gateway means.
-fn refused(refusal: DirectRefusal) -> Judged {
+fn refused(refusal: &DirectRefusal) -> Judged {
     if refusal.on_exhaust == Some(OnExhaust::Pause) {
-        return Judged::parked(refusal.message);
+        return Judged::parked(&refusal.message);
     }
     let class = match refusal.code {
         "stale_fence" => FailureClass::LeaseLost,
         _ => skep_wire::failure_class(Some(refusal.kind.status()), None),
     };
-    Judged::failed(class, refusal.message)
+    Judged::failed(class, &refusal.message)
 }
 
 /// `bytes` in lower-case hexadecimal.

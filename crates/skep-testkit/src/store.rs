@@ -197,20 +197,9 @@ where
     }
 }
 
-/// Declares each named `async fn(TestStore) -> anyhow::Result<()>` as a test on both engines; with
-/// `ignored "reason";` before one, as a test that is only run when asked for.
+/// Declares each named `async fn(TestStore) -> anyhow::Result<()>` as a test on both engines.
 #[macro_export]
 macro_rules! on_both_engines {
-    (ignored $reason:literal; $name:ident) => {
-        mod $name {
-            #[test]
-            #[ignore = $reason]
-            fn sqlite() { $crate::run_on($crate::Backend::Sqlite, super::$name); }
-            #[test]
-            #[ignore = $reason]
-            fn postgres() { $crate::run_on($crate::Backend::Postgres, super::$name); }
-        }
-    };
     ($($name:ident),+ $(,)?) => {
         mod sqlite {
             $(#[test] fn $name() { $crate::run_on($crate::Backend::Sqlite, super::$name); })+

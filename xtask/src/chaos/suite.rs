@@ -15,17 +15,18 @@ const BINARY_VARIABLE: &str = "SKEP_BIN";
 /// An engine killed over a thousand running attempts.
 pub(super) fn thousand(options: &Options) -> Result<Report> {
     let attempts = if options.quick { "40" } else { "1000" };
-    let test = "a_thousand_attempts_are_taken_back";
+    let test = "crash::long::attempts_under_way_are_taken_back";
     run("thousand", test, ("SKEP_TEST_ATTEMPTS", attempts))
 }
 
 /// Hundreds of kills at random instants.
 pub(super) fn kills(options: &Options) -> Result<Report> {
     let kills = if options.quick { "10" } else { "400" };
-    run("kills", "hundreds_of_kills", ("SKEP_TEST_KILLS", kills))
+    let test = "crash::random::";
+    run("kills", test, ("SKEP_TEST_KILLS", kills))
 }
 
-/// Runs one of the tests that are run only when asked for, on both stores.
+/// Runs a test of the suite at length, on both stores.
 fn run(name: &str, test: &str, (variable, count): (&str, &str)) -> Result<Report> {
     let workspace = Workspace::find()?;
     if !process::succeeds(&mut workspace.build_binary())? {
@@ -38,7 +39,7 @@ fn run(name: &str, test: &str, (variable, count): (&str, &str)) -> Result<Report
     let mut tests = workspace.cargo();
     tests
         .args(["test", "--package", "skep-tests", "--test", "suite", test])
-        .args(["--", "--ignored", "--nocapture", "--test-threads=1"])
+        .args(["--", "--nocapture", "--test-threads=1"])
         .env(variable, count)
         .env(BINARY_VARIABLE, workspace.binary());
     if let Some(cluster) = &cluster {

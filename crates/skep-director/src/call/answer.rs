@@ -63,16 +63,16 @@ impl End {
 
 impl Judged {
     /// No answer at all.
-    pub(crate) fn failed(class: FailureClass, problem: String) -> Self {
+    pub(crate) fn failed(class: FailureClass, problem: &str) -> Self {
         Self::without_text(End::Failed(class), problem)
     }
 
     /// No answer for now: there is no money for it.
-    pub(crate) fn parked(problem: String) -> Self {
+    pub(crate) fn parked(problem: &str) -> Self {
         Self::without_text(End::Parked, problem)
     }
 
-    fn without_text(end: End, problem: String) -> Self {
+    fn without_text(end: End, problem: &str) -> Self {
         Self {
             end,
             text: String::new(),
@@ -85,14 +85,14 @@ impl Judged {
 /// Judges an answer that came back.
 pub(crate) fn judge(answer: &DirectAnswer, question: &Question) -> Judged {
     let Some(body) = &answer.body else {
-        let words = "the provider's answer broke off".to_owned();
+        let words = "the provider's answer broke off";
         return Judged::failed(FailureClass::ProviderOutage, words);
     };
     if answer.status != 200 {
         return refused(answer, body);
     }
     let Some(message) = Message::read(body) else {
-        let words = "the provider's answer is not a message".to_owned();
+        let words = "the provider's answer is not a message";
         return Judged::failed(FailureClass::ProviderOutage, words);
     };
     let problem = misfit(answer, &message, question);
@@ -117,7 +117,7 @@ fn refused(answer: &DirectAnswer, body: &[u8]) -> Judged {
         |detail| format!("{}: {}", detail.kind, detail.message),
     );
     let words = format!("the provider answered {}, {words}", answer.status);
-    Judged::failed(class, in_short(&words))
+    Judged::failed(class, &in_short(&words))
 }
 
 /// Why a message does not answer the question.

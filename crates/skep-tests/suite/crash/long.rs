@@ -1,30 +1,19 @@
-//! The long forms: a thousand attempts at once, and hundreds of kills. `cargo xtask chaos` runs
-//! them and prints what they found.
+//! An engine that is killed over many running attempts: a dozen here, a thousand with
+//! `cargo xtask chaos thousand`, which prints what it found.
 
-use super::random::{Dice, kill_rounds, seed};
 use super::site::Site;
 use anyhow::Context as _;
 use skep_api::DispatchRequest;
 use skep_stdx::Stopwatch;
-use skep_testkit::{Backend, TestStore, on_both_engines};
+use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{Gate, JobId, Role};
 use std::time::Duration;
 
-on_both_engines!(
-    ignored "a long run: cargo xtask chaos thousand";
-    a_thousand_attempts_are_taken_back
-);
-on_both_engines!(
-    ignored "a long run: cargo xtask chaos kills";
-    hundreds_of_kills
-);
+on_both_engines!(attempts_under_way_are_taken_back);
 
-/// How many attempts, and how many kills.
+/// How many attempts.
 const ATTEMPTS_VARIABLE: &str = "SKEP_TEST_ATTEMPTS";
-const KILLS_VARIABLE: &str = "SKEP_TEST_KILLS";
-
-/// Kills of one home; then another one begins, so that its history stays short.
-const KILLS_PER_HOME: u32 = 10;
+const ATTEMPTS: u32 = 12;
 
 /// The longest wait for a thousand attempts to start or to be taken back, in seconds.
 const WAIT_S: u64 = 1_200;
@@ -32,7 +21,8 @@ const WAIT_S: u64 = 1_200;
 /// How often the store is asked, in milliseconds.
 const POLL_MS: u64 = 200;
 
-fn number(variable: &str, default: u32) -> anyhow::Result<u32> {
+/// What `variable` says, if it is set.
+pub(super) fn number(variable: &str, default: u32) -> anyhow::Result<u32> {
     match std::env::var(variable) {
         Ok(text) => text
             .parse()
@@ -42,8 +32,8 @@ fn number(variable: &str, default: u32) -> anyhow::Result<u32> {
 }
 
 #[expect(clippy::print_stdout, reason = "the figures are what the run is for")]
-async fn a_thousand_attempts_are_taken_back(store: TestStore) -> anyhow::Result<()> {
-    let attempts = number(ATTEMPTS_VARIABLE, 1_000)?;
+async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<()> {
+    let attempts = number(ATTEMPTS_VARIABLE, ATTEMPTS)?;
     let site = Site::with_slots(&store, attempts)?;
     let engine = site.up().await?;
     let mut jobs: Vec<JobId> = Vec::new();
@@ -86,28 +76,6 @@ async fn a_thousand_attempts_are_taken_back(store: TestStore) -> anyhow::Result<
     );
     engine.kill().await?;
     site.assert_no_process().await
-}
-
-#[expect(clippy::print_stdout, reason = "the figures are what the run is for")]
-async fn hundreds_of_kills(store: TestStore) -> anyhow::Result<()> {
-    let kills = number(KILLS_VARIABLE, 400)?;
-    let (seed, backend) = (seed()?, store.backend);
-    println!("seed {seed}");
-    let dice = Dice::new(seed);
-    let (mut done, mut lost) = (0, 0);
-    while done < kills {
-        let fresh = TestStore::new(backend).await?;
-        lost += kill_rounds(&fresh, &dice, KILLS_PER_HOME)
-            .await
-            .with_context(|| format!("seed {seed}, after {done} kills"))?;
-        done += KILLS_PER_HOME;
-    }
-    let engine = match backend {
-        Backend::Sqlite => "SQLite",
-        Backend::Postgres => "PostgreSQL",
-    };
-    println!("{engine}: {done} kills over {done} jobs, {lost} attempts lost and made again");
-    Ok(())
 }
 
 async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {

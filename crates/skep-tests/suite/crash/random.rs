@@ -8,8 +8,11 @@ use std::time::Duration;
 
 on_both_engines!(an_engine_that_is_killed_over_and_over);
 
-/// Jobs, and engines that are killed over them.
+/// Jobs of one home, and engines that are killed over them.
 const ROUNDS: u32 = 10;
+
+/// How many kills in all; `cargo xtask chaos kills` asks for hundreds.
+const KILLS_VARIABLE: &str = "SKEP_TEST_KILLS";
 
 /// A job that goes straight through has this many events.
 const EVENTS_MAX: u64 = 20;
@@ -21,11 +24,10 @@ const DELAY_MS_MAX: u64 = 60;
 /// The variable that repeats a run.
 const SEED_VARIABLE: &str = "SKEP_TEST_SEED";
 
-/// Where the kills fall.
-pub(super) struct Dice(SeededEntropy);
+struct Dice(SeededEntropy);
 
 impl Dice {
-    pub(super) fn new(seed: u64) -> Self {
+    fn new(seed: u64) -> Self {
         Self(SeededEntropy::new(seed))
     }
 
@@ -36,7 +38,7 @@ impl Dice {
     }
 }
 
-pub(super) fn seed() -> anyhow::Result<u64> {
+fn seed() -> anyhow::Result<u64> {
     if let Ok(text) = std::env::var(SEED_VARIABLE) {
         return text
             .parse()
@@ -54,20 +56,24 @@ pub(super) fn seed() -> anyhow::Result<u64> {
 async fn an_engine_that_is_killed_over_and_over(store: TestStore) -> anyhow::Result<()> {
     let seed = seed()?;
     println!("{SEED_VARIABLE}={seed}");
-    let lost = kill_rounds(&store, &Dice::new(seed), ROUNDS)
-        .await
-        .with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
-    println!("{lost} attempts were lost over {ROUNDS} jobs");
+    let dice = Dice::new(seed);
+    let kills = super::long::number(KILLS_VARIABLE, ROUNDS)?;
+    let (mut done, mut lost) = (0, 0);
+    while done < kills {
+        // A home of its own for each few, so that its history stays short.
+        let fresh = TestStore::new(store.backend).await?;
+        lost += kill_rounds(&fresh, &dice, ROUNDS)
+            .await
+            .with_context(|| format!("{SEED_VARIABLE}={seed}, after {done} kills"))?;
+        done += ROUNDS;
+    }
+    println!("{done} kills over {done} jobs: {lost} attempts lost and made again");
     Ok(())
 }
 
 /// Submits a job and kills an engine, `rounds` times, and then lets one finish; the answer is how
 /// many attempts were lost.
-pub(super) async fn kill_rounds(
-    store: &TestStore,
-    dice: &Dice,
-    rounds: u32,
-) -> anyhow::Result<usize> {
+async fn kill_rounds(store: &TestStore, dice: &Dice, rounds: u32) -> anyhow::Result<usize> {
     let site = Site::new(store)?;
     let mut jobs = Vec::new();
     for number in 1..=rounds {

@@ -12,7 +12,9 @@ in_every_direction!(
 );
 
 /// Words that a CHECK may ask for in place of any text; the first that is taken is used.
-const WORDS: &[&str] = &["queued", "done", "settled", "pending", "open", "sealed"];
+const WORDS: &[&str] = &[
+    "queued", "done", "settled", "pending", "open", "sealed", "active",
+];
 
 async fn every_declared_table_arrives(from: TestStore, to: TestStore) -> anyhow::Result<()> {
     let db = from.open(PARTS, None).await?;

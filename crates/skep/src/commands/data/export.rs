@@ -21,6 +21,7 @@ use std::path::Path;
 pub(crate) async fn export(session: &Session, arguments: &DataExport) -> Result<Exit, Failure> {
     let home = session.home()?;
     let config = session.config(&home)?;
+    let home = home.with_shared(config.shared());
     if !home.root().is_dir() {
         return Err(Failure::not_found(
             "home_not_found",
@@ -58,7 +59,7 @@ async fn write(
     let origin = Origin {
         product: VERSION.to_owned(),
         exported_at_ms: SystemClock.now_ms(),
-        home: home.root().to_str().map(str::to_owned),
+        home: home.shared().to_str().map(str::to_owned),
     };
     let progress = Progress::default();
     let failed = |error| archive_failure(&error, &arguments.file);

@@ -97,12 +97,21 @@ pub(super) fn add<W: Write>(
     Ok(())
 }
 
+/// Where a file of these names lies: the token in the home itself, the rest where every node sees it.
+fn place(home: &Home, name: &str) -> PathBuf {
+    if home.token().file_name().is_some_and(|token| token == name) {
+        home.token()
+    } else {
+        home.shared().join(name)
+    }
+}
+
 /// A file or folder and what lies in it, each folder before its content, by name.
 fn walk(home: &Home, name: &str) -> Result<Vec<Found>, Failure> {
     let mut found = Vec::new();
     let mut open = vec![name.to_owned()];
     while let Some(name) = open.pop() {
-        let path = home.root().join(&name);
+        let path = place(home, &name);
         let metadata = match std::fs::symlink_metadata(&path) {
             Ok(metadata) => metadata,
             Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
@@ -159,7 +168,7 @@ pub(super) fn put(home: &Home, archive: &Archive) -> Result<u64, Failure> {
     }
     let mut written = 0;
     for file in missing {
-        let path = home.root().join(&file.path);
+        let path = place(home, &file.path);
         match file.mode {
             None => DirBuilder::new().recursive(true).mode(0o700).create(&path),
             Some(mode) => {
@@ -206,7 +215,7 @@ fn write(
 
 /// Whether the file is in the home with this content; another content is a failure.
 fn is_there(home: &Home, archive: &Archive, file: &ArchiveFile) -> Result<bool, Failure> {
-    let path = home.root().join(&file.path);
+    let path = place(home, &file.path);
     let there = match File::open(&path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),

@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 pub(crate) async fn import(session: &Session, arguments: &DataImport) -> Result<Exit, Failure> {
     let home = session.home()?;
     let config = session.config(&home)?;
+    let home = home.with_shared(config.shared());
     // Held to the end: nobody starts on what has half arrived.
     let _lock = HomeLock::take(&home).map_err(|error| error.failure(&home))?;
     let archive = read(&home, &arguments.file).await?;
@@ -128,7 +129,7 @@ fn arrival(
     };
     let (rows, digest) = (archive.rows(), archive.content_sha256().to_owned());
     let earlier = archive.origin().home.clone().map(PathBuf::from);
-    let (here, key) = (home.root().to_owned(), key.clone());
+    let (here, key) = (home.shared().to_owned(), key.clone());
     async move |tx: &mut Tx<'_>| {
         skep_ledger::take_over(tx, &key).await?;
         let arriving = Arriving {

@@ -8,7 +8,18 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "where the next claim that weighs lanes begins",
     ),
     ("amount_micro_usd", "what the call holds of the budget"),
+    (
+        "anchor_ms",
+        "from where an interval counts, in milliseconds since 1970",
+    ),
     ("applied_at", "when, in milliseconds since 1970"),
+    ("artifact.bytes", "how large it is, in bytes"),
+    ("artifact.job", "the job that left it, `job_…`"),
+    ("artifact.place", "where it lies in the home"),
+    (
+        "artifacts",
+        "the artifacts that it is to leave, a JSON list of names",
+    ),
     ("at_ms", "when, in milliseconds since 1970"),
     ("attempt_id", "the attempt, `att_…`"),
     (
@@ -22,6 +33,14 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "what works on it, as far as limits are concerned",
     ),
     ("base_commit", "the commit that the work starts from"),
+    (
+        "base_from",
+        "where its base is taken from when it may start",
+    ),
+    (
+        "begun_at_ms",
+        "when it was begun, in milliseconds since 1970",
+    ),
     ("budget_id", "the budget, `bud_…`"),
     (
         "budget_micro_usd",
@@ -36,7 +55,28 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "cache_write_tokens",
         "tokens written to the cache for five minutes",
     ),
+    ("call_answer.problem", "why it is no answer to the question"),
+    (
+        "call_answer.provider_ms",
+        "what the provider took, in milliseconds",
+    ),
+    (
+        "call_answer.salt",
+        "forgotten with the text; without it the digest says nothing",
+    ),
+    (
+        "call_answer.stop_reason",
+        "why the model stopped, in the vendor's word",
+    ),
+    ("call_answer.text", "what the model said"),
     ("call_id", "the model call, `call_…`"),
+    ("catch_up", "what it does about slots that passed"),
+    ("catch_up_max", "with `all`: how many of them are fired"),
+    (
+        "catch_up_window_ms",
+        "with `all`: how old a slot may be, in milliseconds",
+    ),
+    ("cause", "why it was begun"),
     (
         "changed_at_ms",
         "when the state last changed, in milliseconds since 1970",
@@ -59,6 +99,18 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "created_at_ms",
         "when it was asked for, in milliseconds since 1970",
     ),
+    ("cursor_ms", "every slot up to here is accounted for"),
+    ("dead_letter.class", "why it ended without success"),
+    ("dead_letter.deaths", "how often it ended without success"),
+    (
+        "dead_letter.died_at",
+        "when it last did, in milliseconds since 1970",
+    ),
+    (
+        "dead_letter.in_a_row",
+        "attempts in a row that failed alike",
+    ),
+    ("dead_letter.replays", "how often it was started again"),
     (
         "deadline_at",
         "when the call is given up, in milliseconds since 1970",
@@ -74,6 +126,8 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "dispatch.scope",
         "what the worker may write, a JSON list of globs",
     ),
+    ("draining", "1 while it takes no more work"),
+    ("due_ms", "when the first slot after the cursor is due"),
     ("duration_ms", "how long it took, in milliseconds"),
     ("ended_at", "when it ended, in milliseconds since 1970"),
     ("ended_at_ms", "when it ended, in milliseconds since 1970"),
@@ -89,6 +143,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     (
         "failure",
         "why it last failed or waits, one word of the failure classes",
+    ),
+    ("failures", "failures in a row"),
+    (
+        "failures_max",
+        "after how many failures in a row it pauses itself; 0 for never",
     ),
     (
         "fence",
@@ -108,6 +167,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("high_event", "the highest event up to the segment's end"),
     ("holder", "the node that holds it"),
+    ("host", "the machine's name"),
     ("http_status", "what the provider answered with"),
     ("id", "the row's own id"),
     ("idempotency_key", "what the owner calls the request"),
@@ -115,8 +175,44 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("instruction", "the task, in words"),
     ("intent", "why, in words joined by hyphens"),
     ("isolation", "the proof of the fence, a JSON document"),
+    (
+        "jitter_ms",
+        "how much later than its slot a firing may be due, in milliseconds",
+    ),
     ("job.id", "the job, `job_…`"),
+    (
+        "job_edge.artifact",
+        "the artifact that it waits for; empty for other policies",
+    ),
+    ("job_edge.child", "the job that waits"),
+    ("job_edge.outcome", "whether it came about: met or unmet"),
+    (
+        "job_edge.policy",
+        "what it waits for: success, any end, an artifact",
+    ),
     ("job_id", "the job, `job_…`"),
+    (
+        "job_node.depth",
+        "generations above it in the tree of jobs that are parts of one another",
+    ),
+    (
+        "job_node.edges_open",
+        "edges to it that have no outcome yet",
+    ),
+    ("job_node.job", "the job, `job_…`"),
+    (
+        "job_node.level",
+        "the longest chain of jobs that it comes after",
+    ),
+    ("job_node.root", "the job at the top of its tree"),
+    ("job_tree.ending", "1 while the tree is being cancelled"),
+    ("job_tree.job", "the job, `job_…`"),
+    ("job_tree.jobs", "jobs ever asked for below it"),
+    ("job_tree.open", "its parts that have not ended"),
+    (
+        "job_tree.wake_to",
+        "the state it goes to when its parts have ended",
+    ),
     ("key_id", "the virtual key, `key_…`"),
     ("kind", "what kind of work it is"),
     (
@@ -127,7 +223,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "last_event",
         "the highest event that has a place in the chain",
     ),
+    ("last_failure_job", "the job of that run"),
+    ("last_failure_ms", "when a run last failed"),
     ("last_seq", "the number of its last entry"),
+    ("last_success_job", "the job of that run"),
+    ("last_success_ms", "when a run last succeeded"),
     ("lease_node", "the node that works on it"),
     ("lease_until_ms", "until when, in milliseconds since 1970"),
     (
@@ -137,6 +237,13 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("ledger_event.id", "the order of writing"),
     ("ledger_event.kind", "what happened, in the past tense"),
     ("ledger_event.version", "the version of the payload's shape"),
+    (
+        "left_at",
+        "when it stopped in good order, in milliseconds since 1970",
+    ),
+    ("leftover.bytes", "how large it is, in bytes"),
+    ("leftover.files", "how many files it left"),
+    ("leftover.place", "where they lie in the home"),
     (
         "limit_micro_usd",
         "how much may be spent, in millionths of a dollar",
@@ -151,6 +258,9 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "how often an engine died or lost its lease over it",
     ),
     ("low_event", "the lowest event of the segment"),
+    ("missed", "slots missed since it was added"),
+    ("missed_count", "how many slots were missed"),
+    ("missed_from_ms", "the first of a range of missed slots"),
     ("model", "the model that is asked for"),
     ("model_actual", "the model that answered"),
     ("model_requested", "the model that was asked for"),
@@ -162,6 +272,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "when the next start may happen, in microseconds since 1970",
     ),
     ("node", "the node that claimed it"),
+    ("node.version", "the version of the program"),
     ("number", "its number for people; grows, has gaps"),
     ("old_commit", "where the target stood before"),
     ("on_exhaust", "what happens when it is used up"),
@@ -171,15 +282,32 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "its place in the line: when it was due, less its priority's head start",
     ),
     ("output_tokens", "tokens written"),
+    ("overlap", "what it does when a run is under way"),
+    (
+        "overlap_max",
+        "with `allow`: how many runs go on side by side",
+    ),
     ("owner", "on whose authority"),
     ("parent", "the job that it is a part of"),
     ("parent_id", "the job that is reviewed"),
+    ("pause_reason", "why it was paused, in words"),
     ("paused_at_ms", "since when, in milliseconds since 1970"),
     (
         "payload",
         "what the event says, JSON as it was hashed; null once purged",
     ),
     ("period", "how often its sums begin anew"),
+    (
+        "precheck",
+        "the command that decides whether there is something to do",
+    ),
+    ("precheck_exit_code", "how the pre-check ended"),
+    ("precheck_log", "what the pre-check wrote"),
+    (
+        "precheck_nothing_to_do",
+        "the exit code that says there is nothing to do",
+    ),
+    ("precheck_seconds_max", "how long the pre-check may take"),
     ("price_book", "the version of the prices that were used"),
     ("priority", "the greater number goes first"),
     ("project", "what it belongs to"),
@@ -197,6 +325,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("repo", "the repository"),
     ("report", "what the worker wrote for its reader"),
+    ("request", "what each run asks for, a JSON document"),
     ("request_bytes", "the request's length"),
     ("request_sha256", "SHA-256 of the request's body"),
     (
@@ -220,23 +349,49 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "how often the result may go back with findings",
     ),
     ("role", "what the worker may do"),
+    ("roles", "what it does, words separated by commas"),
     (
         "run_at_ms",
         "not claimed before this, in milliseconds since 1970",
     ),
+    ("schedule.version", "raised by every change"),
+    ("schedule_id", "the schedule"),
     ("schema_step.owner", "the crate whose step it is"),
     ("scope", "what it limits"),
     (
         "secret_sha256",
         "SHA-256 of the secret; the secret is stored nowhere",
     ),
+    (
+        "seen_at",
+        "when it was last seen, in milliseconds since 1970",
+    ),
     ("seq", "the place in the chain, without gaps"),
     ("session_id", "the harness's own name for the conversation"),
+    ("shared_id", "which folder it shares with other nodes"),
+    (
+        "shell_request.output_bytes_max",
+        "the most it may print, in bytes",
+    ),
+    ("shell_run.limit_hit", "the limit that ended it"),
+    ("shell_run.output_bytes", "what it printed, in bytes"),
+    (
+        "shell_run.output_sha256",
+        "SHA-256 of the salt and what it printed",
+    ),
+    (
+        "shell_run.salt",
+        "forgotten with the output; without it the digest says nothing",
+    ),
+    ("shell_run.signal", "the signal that ended it"),
+    ("shell_run.tail", "the end of what it printed"),
     ("signature", "the Ed25519 signature of the head"),
     (
         "singleton",
         "one live job of the owner with this name at a time",
     ),
+    ("slot_ms", "the time it was for, in milliseconds since 1970"),
+    ("slots", "how many jobs it runs at a time"),
     ("spent_micro_usd", "spent, in millionths of a dollar"),
     ("started_at", "when it started, in milliseconds since 1970"),
     (
@@ -248,6 +403,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("target", "the branch that it lands on"),
     ("target_branch", "the branch to land on"),
     ("tier", "what the data is: convenience, sensitive or sacred"),
+    (
+        "timeout_ms",
+        "the longest one attempt may take, in milliseconds",
+    ),
+    ("timing", "when it fires: a cron line or an interval"),
     ("tip_commit", "the commit that the worker left"),
     (
         "unconfirmed_micro_usd",
@@ -265,6 +425,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "when the window began, in milliseconds since 1970",
     ),
     ("worker", "the worker's name in the configuration"),
+    ("zone", "in which time zone"),
 ];
 
 /// The line of a column; empty if there is none.
