@@ -502,8 +502,7 @@ pub(crate) struct LedgerVerify {
     why, and where.\n\n\
     Nobody may run the home meanwhile. After `--reason lost` the file `ledger.key` of the home \
     holds the new key; for the other reasons a new one is made, and the old one is kept as \
-    `ledger.key.until-N`. With several nodes on one PostgreSQL, stop all of them first and give \
-    each the new file."
+    `ledger.key.until-N`. With several nodes on one PostgreSQL, stop all of them first."
 )]
 pub(crate) struct LedgerRekey {
     /// Why: `lost` when the old key is gone, `exposed` when others may have it, or `planned`

@@ -13,14 +13,18 @@ pub(crate) async fn move_home(
     let folder = format!("{}/", earlier.trim_end_matches('/'));
     let here = format!("{}/", here.trim_end_matches('/'));
     let mut moved = 0;
-    for sql in [
-        "UPDATE dispatch SET vault = ?2 || substr(vault, CAST(?3 AS INTEGER) + 1)
-            WHERE substr(vault, 1, CAST(?3 AS INTEGER)) = ?1",
-        "UPDATE delivery SET place = ?2 || substr(place, CAST(?3 AS INTEGER) + 1)
-            WHERE substr(place, 1, CAST(?3 AS INTEGER)) = ?1",
+    for (table, column) in [
+        ("dispatch", "vault"),
+        ("shell_request", "vault"),
+        ("delivery", "place"),
+        ("leftover", "place"),
     ] {
+        let sql = format!(
+            "UPDATE {table} SET {column} = ?2 || substr({column}, CAST(?3 AS INTEGER) + 1)
+            WHERE substr({column}, 1, CAST(?3 AS INTEGER)) = ?1"
+        );
         let length = i64::try_from(folder.chars().count()).unwrap_or(i64::MAX);
-        moved += tx.execute(sql, params![&folder, &here, length]).await?;
+        moved += tx.execute(&sql, params![&folder, &here, length]).await?;
     }
     Ok(moved)
 }

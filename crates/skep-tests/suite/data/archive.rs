@@ -13,7 +13,7 @@ in_every_direction!(
 
 /// Words that a CHECK may ask for in place of any text; the first that is taken is used.
 const WORDS: &[&str] = &[
-    "queued", "done", "settled", "pending", "open", "sealed", "active",
+    "queued", "done", "settled", "pending", "open", "sealed", "active", "met",
 ];
 
 async fn every_declared_table_arrives(from: TestStore, to: TestStore) -> anyhow::Result<()> {
@@ -94,7 +94,9 @@ async fn insert(
             Value::Int(asked.map_or(number, |(_, asked)| *asked))
         }
         ColumnKind::Real => Value::Real(0.5),
-        ColumnKind::Text if column.name == "state" => Value::from(word),
+        ColumnKind::Text if ["state", "outcome"].contains(&column.name.as_str()) => {
+            Value::from(word)
+        }
         ColumnKind::Text => Value::Text(format!("\u{1f41d}\n{number}")),
         ColumnKind::Bytes => Value::Bytes(vec![0, 255, u8::try_from(number).unwrap_or(0)]),
     });

@@ -37,7 +37,7 @@ pub(super) async fn rekey(session: &Session, reason: RekeyReason) -> Result<Exit
         printer.line(&format!(
             "from event {seq} on the ledger is signed by {key}"
         ))?;
-        printer.note("give every node the new `ledger.key`, and note the key down elsewhere");
+        printer.note("note the key down elsewhere; whoever verifies an export asks for it");
     }
     Ok(Exit::Done)
 }
@@ -130,7 +130,10 @@ fn swap_files(home: &Home, old_seq: i64) -> Result<(), Failure> {
             _ => {}
         }
         std::fs::rename(home.next_ledger_key(), home.ledger_key())?;
-        File::open(home.root())?.sync_all()
+        match home.ledger_key().parent() {
+            Some(folder) => File::open(folder)?.sync_all(),
+            None => Ok(()),
+        }
     };
     swap().map_err(|error| {
         Failure::unreachable(
