@@ -126,12 +126,15 @@ pub(crate) const FAILED_STATEMENT: &str = "it went on after a statement that fai
 
 fn fault_of(source: &(dyn std::error::Error + Send + Sync + 'static)) -> Option<StorageFault> {
     if let Some(error) = source.downcast_ref::<rusqlite::Error>() {
-        return match error.sqlite_error_code()? {
-            rusqlite::ErrorCode::DiskFull => Some(StorageFault::Full),
-            rusqlite::ErrorCode::ReadOnly => Some(StorageFault::ReadOnly),
-            rusqlite::ErrorCode::SystemIoFailure => Some(StorageFault::Broken),
-            _ => None,
-        };
+        use rusqlite::ErrorCode as Code;
+        let code = error.sqlite_error_code()?;
+        let faults = [
+            (Code::DiskFull, StorageFault::Full),
+            (Code::ReadOnly, StorageFault::ReadOnly),
+            (Code::SystemIoFailure, StorageFault::Broken),
+        ];
+        let fault = faults.into_iter().find(|(found, _)| *found == code);
+        return fault.map(|(_, fault)| fault);
     }
     // `disk_full`, `read_only_sql_transaction`, `io_error`.
     let error = source.downcast_ref::<tokio_postgres::Error>()?;

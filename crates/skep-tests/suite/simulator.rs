@@ -10,7 +10,7 @@ use skep_testkit::Backend;
 /// Histories on SQLite, which is alone in its process.
 const SQLITE_HISTORIES: u64 = 200;
 /// Histories on PostgreSQL, where every statement is a round trip.
-const POSTGRES_HISTORIES: u64 = 12;
+const POSTGRES_HISTORIES: u64 = 40;
 /// The variable that names the first seed.
 const SEED_VARIABLE: &str = "SKEP_TEST_SEED";
 

@@ -397,11 +397,8 @@ impl Model {
 impl ModelJob {
     /// A claim lets into the line what has come due; it stays there though the clock is put back.
     fn admit(&mut self, now: i64) {
-        let waits = match self.state {
-            JobState::Backoff => true,
-            JobState::WaitingQuota | JobState::WaitingBudget => self.timed,
-            _ => false,
-        };
+        let may_wait = matches!(self.state, JobState::WaitingQuota | JobState::WaitingBudget);
+        let waits = self.state == JobState::Backoff || may_wait && self.timed;
         let in_time = self.run_at_ms <= now && self.held.is_none();
         if waits && in_time {
             (self.state, self.changed_at_ms) = (JobState::Queued, now);

@@ -132,15 +132,16 @@ impl Mutation {
             return Ok(answer);
         };
         let id = &job.id;
-        match self {
-            Self::LosesEndedJob if job.state.is_terminal() => {
+        let (ended, held) = (job.state.is_terminal(), job.held.is_some());
+        match (self, ended, held) {
+            (Self::LosesEndedJob, true, _) => {
                 change(tx, "DELETE FROM job_history WHERE id = ?1", id).await?;
             }
-            Self::ChangesWithoutEvent if !job.state.is_terminal() => {
+            (Self::ChangesWithoutEvent, false, _) => {
                 let sql = "UPDATE job SET attempts_used = attempts_used + 1 WHERE id = ?1";
                 change(tx, sql, id).await?;
             }
-            Self::FenceOutlivesLease if job.held.is_none() => {
+            (Self::FenceOutlivesLease, _, false) => {
                 let (Request::Advance { lease, .. } | Request::Finish { lease, .. }) = request
                 else {
                     return Ok(answer);
@@ -149,7 +150,7 @@ impl Mutation {
                     ON CONFLICT (job_id) DO UPDATE SET fence = excluded.fence, holder = 'nobody'";
                 tx.execute(sql, params![id.as_str(), lease.fence.0]).await?;
             }
-            Self::LeavesAttemptOpen if job.held.is_none() => {
+            (Self::LeavesAttemptOpen, _, false) => {
                 let sql = "UPDATE attempt SET state = 'running'
                     WHERE job_id = ?1 AND state = 'failed'";
                 change(tx, sql, id).await?;

@@ -91,10 +91,12 @@ fn work(dice: &mut Dice, world: &World, belief: &Belief) -> Ask {
     if belief.state != JobState::Running || !open {
         return Ask::Advance { lease, to, how };
     }
-    let state = match to {
-        JobState::Verifying | JobState::Done => AttemptState::Succeeded,
-        JobState::WaitingQuota | JobState::WaitingBudget => AttemptState::Parked,
-        _ => AttemptState::Failed,
+    let state = if matches!(to, JobState::Verifying | JobState::Done) {
+        AttemptState::Succeeded
+    } else if matches!(to, JobState::WaitingQuota | JobState::WaitingBudget) {
+        AttemptState::Parked
+    } else {
+        AttemptState::Failed
     };
     if dice.one_in(5) {
         return Ask::End {

@@ -234,7 +234,11 @@ impl Queue {
         let reason = match refusal {
             Refusal::Stale => RefusalReason::Stale,
             Refusal::Illegal => RefusalReason::Illegal,
-            _ => return Ok(()),
+            Refusal::NotFound
+            | Refusal::Ended(_)
+            | Refusal::Live(_)
+            | Refusal::Conflict(_)
+            | Refusal::Taken => return Ok(()),
         };
         let (job, to, fence) = match request {
             Request::Advance { lease, to, .. } | Request::Finish { lease, to, .. } => {
@@ -244,7 +248,12 @@ impl Queue {
                 (lease.job.clone(), None, Some(lease.fence))
             }
             Request::Wake { job, to, .. } => (job.clone(), Some(*to), None),
-            _ => return Ok(()),
+            Request::Enqueue(_)
+            | Request::Claim(_)
+            | Request::Heartbeat { .. }
+            | Request::Cancel { .. }
+            | Request::Retry { .. }
+            | Request::Reconcile { .. } => return Ok(()),
         };
         self.db
             .write("refused", async move |tx: &mut Tx<'_>| {

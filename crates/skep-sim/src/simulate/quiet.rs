@@ -62,7 +62,9 @@ fn settled(world: &mut World, rows: &Rows) -> Result<bool, Violation> {
     let mut latest = None;
     for (job, _) in rows.jobs.iter().filter(|(job, _)| !job.state.is_terminal()) {
         holds(job.held.is_none(), Rule::LeaseEnds, || stuck(job))?;
-        let delayed = job.run_at_ms > now && job.run_at_ms > job.changed_at_ms;
+        // A backoff ends at a time of day, even one of no length.
+        let waits = job.run_at_ms > job.changed_at_ms || job.state == JobState::Backoff;
+        let delayed = job.run_at_ms > now && waits;
         holds(delayed, Rule::NothingStuck, || stuck(job))?;
         latest = latest.max(Some(job.run_at_ms));
     }

@@ -178,21 +178,25 @@ async fn shortened(
     let steps = history.len();
     let mut shortest = history;
     let mut broken = violation;
-    let mut piece = shortest.len().div_ceil(2).max(1);
-    while options.shorten {
-        let mut from = 0;
-        while from < shortest.len() {
-            let mut shorter = shortest.clone();
-            shorter.drain(from..(from + piece).min(shortest.len()));
-            match given(&shorter, seed, options).await? {
-                Some(again) if again.rule == broken.rule => (shortest, broken) = (shorter, again),
-                _ => from += piece,
+    if options.shorten {
+        let mut piece = shortest.len().div_ceil(2).max(1);
+        loop {
+            let mut from = 0;
+            while from < shortest.len() {
+                let mut shorter = shortest.clone();
+                shorter.drain(from..(from + piece).min(shortest.len()));
+                match given(&shorter, seed, options).await? {
+                    Some(again) if again.rule == broken.rule => {
+                        (shortest, broken) = (shorter, again);
+                    }
+                    _ => from += piece,
+                }
             }
+            if piece == 1 {
+                break;
+            }
+            piece = piece.div_ceil(2);
         }
-        if piece == 1 {
-            break;
-        }
-        piece = piece.div_ceil(2);
     }
     Ok(Failure {
         seed,

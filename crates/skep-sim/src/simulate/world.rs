@@ -394,7 +394,14 @@ impl World {
                     Request::End { end, .. } | Request::Finish { end, .. } => {
                         belief.attempt = Some(end.state);
                     }
-                    _ => {}
+                    Request::Enqueue(_)
+                    | Request::Claim(_)
+                    | Request::Heartbeat { .. }
+                    | Request::Advance { .. }
+                    | Request::Wake { .. }
+                    | Request::Cancel { .. }
+                    | Request::Retry { .. }
+                    | Request::Reconcile { .. } => {}
                 }
                 if let Answer::Moved(job) = answer {
                     belief.state = job.state;
@@ -404,7 +411,11 @@ impl World {
                     }
                 }
             }
-            _ => {}
+            Answer::Enqueued(..)
+            | Answer::Woken(_)
+            | Answer::Cancelled(_)
+            | Answer::TakenBack(_)
+            | Answer::Refused(_) => {}
         }
     }
 }
