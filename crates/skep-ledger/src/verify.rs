@@ -129,11 +129,9 @@ impl Walk {
         if claimed != end {
             let reason =
                 format!("its segment says that it ends with {claimed}, and it ends with {end}");
-            return Ok(Some(BadEntry::new(
-                claimed.min(end) + 1,
-                Fault::Form,
-                reason,
-            )));
+            // Where it stops being true, but not before the segment begins.
+            let seq = (claimed.min(end) + 1).max(row.get("first_seq")?);
+            return Ok(Some(BadEntry::new(seq, Fault::Form, reason)));
         }
         let low = entries.iter().map(|entry| entry.event_id).min();
         let found = (row.get("low_event")?, row.get("high_event")?);

@@ -54,13 +54,13 @@ async fn measure(backend: Backend, month: &Month) -> anyhow::Result<serde_json::
         row(
             "jobs replayed",
             planned == jobs,
-            format!("{planned} of {days} days in {seconds:.0} s, seed {seed}"),
+            &format!("{planned} of {days} days in {seconds:.0} s, seed {seed}"),
         ),
-        row("statistics reproduced", differs.is_empty(), reproduced),
+        row("statistics reproduced", differs.is_empty(), &reproduced),
         row(
             "the same ledger again",
             same_head,
-            format!("{} events, head {}", first.events, &first.head[..16]),
+            &format!("{} events, head {}", first.events, &first.head[..16]),
         ),
     ];
     Ok(serde_json::json!({ "head": first.head, "table": first.table(), "rows": rows }))
@@ -81,6 +81,6 @@ fn differences(outcome: &Outcome) -> Vec<String> {
     shown.collect()
 }
 
-fn row(name: &str, ok: bool, note: String) -> serde_json::Value {
+fn row(name: &str, ok: bool, note: &str) -> serde_json::Value {
     serde_json::json!({ "name": name, "ok": ok, "note": note })
 }

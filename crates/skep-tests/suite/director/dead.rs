@@ -167,7 +167,10 @@ async fn a_drain_keeps_the_order_and_its_limit(store: TestStore) -> anyhow::Resu
         let claims = events
             .into_iter()
             .filter(|event| event.kind == "job_claimed");
-        claims.map(|event| event.seq).next_back().unwrap_or_default()
+        claims
+            .map(|event| event.seq)
+            .next_back()
+            .unwrap_or_default()
     };
     let mut order = Vec::new();
     for place in [0, 2, 3] {

@@ -188,7 +188,9 @@ async fn a_bad_request_is_refused_and_leaves_nothing(store: TestStore) -> anyhow
     .await?;
     project.git(&["checkout", "--quiet", "main"])?;
     assert_eq!(engine.jobs().await?, [], "no row was written");
-    assert_eq!(engine.director.events(0, None, 100).await?, []);
+    let mut events = engine.director.events(0, None, 100).await?;
+    events.retain(|event| event.kind != "node_joined");
+    assert_eq!(events, []);
     // And the request as it should be is carried out.
     let view = engine.run(good).await?;
     assert_landed(&view, &project, "main");

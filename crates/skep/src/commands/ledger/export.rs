@@ -206,11 +206,10 @@ fn view(report: &ExportReport) -> LedgerExportView {
 }
 
 fn hint(bad: &BadLine) -> &'static str {
-    match bad.fault {
-        skep_ledger::Fault::Signature => {
-            "it was signed with another key than was asked for, or changed after it was signed"
-        }
-        fault => fault.hint(),
+    if bad.fault == skep_ledger::Fault::Signature {
+        "it was signed with another key than was asked for, or changed after it was signed"
+    } else {
+        bad.fault.hint()
     }
 }
 
