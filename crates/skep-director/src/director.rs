@@ -83,6 +83,8 @@ pub(crate) struct Context {
     pub(crate) owner: String,
     pub(crate) node: NodeId,
     pub(crate) options: NodeOptions,
+    /// Whether the engine has put in order what an earlier one left, and joined the others.
+    pub(crate) started: watch::Sender<bool>,
     pub(crate) running: Running,
     /// Held while a builder's scope is compared with those of the live ones and taken. One process
     /// holds a home, and only its jobs share its vaults; on PostgreSQL two transactions would not
@@ -157,6 +159,7 @@ impl Director {
             owner: options.owner,
             node,
             options: options.node,
+            started: watch::Sender::new(false),
             running: Running::default(),
             scopes: tokio::sync::Mutex::default(),
             landings: landing::Turns::default(),
@@ -167,6 +170,14 @@ impl Director {
     /// delivers until [`Director::stop`]. A worker interrupted by the stop uses up no attempt.
     pub async fn run(&self) -> Result<(), EngineError> {
         engine::run(Arc::clone(&self.0)).await
+    }
+
+    /// Returns once the engine has put in order what an earlier one left and joined the other nodes
+    /// of the store; never if it fails at that.
+    pub async fn started(&self) {
+        let mut started = self.0.started.subscribe();
+        // The sender lives as long as this director.
+        drop(started.wait_for(|started| *started).await);
     }
 
     /// Asks the engine to stop.

@@ -71,6 +71,7 @@ impl From<DbError> for EngineError {
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     reconcile(&context).await.map_err(EngineError::Reconcile)?;
     node::join(&context).await?;
+    context.started.send_replace(true);
     let mut tasks = vec![skep_stdx::spawn(
         "heartbeat",
         heartbeat(Arc::clone(&context)),

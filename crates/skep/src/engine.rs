@@ -218,7 +218,13 @@ impl RunningHome {
             server.serve_network(listener, &token, services);
         }
         let director = open.director.clone();
-        let engine = skep_stdx::spawn("engine", async move { director.run().await });
+        let running = director.clone();
+        let mut engine = skep_stdx::spawn("engine", async move { running.run().await });
+        // Ready is who has joined the nodes of the store: whoever asks then finds it among them.
+        tokio::select! {
+            () = director.started() => {}
+            ended = &mut engine => return Err(engine_failure(ended)),
+        }
         Ok(Self {
             open,
             server: Some(server),

@@ -508,6 +508,8 @@ async fn idle_writes_nothing(store: TestStore) -> anyhow::Result<()> {
         let bytes = bytes.map(|log| (log.len(), log.modified().ok()));
         anyhow::Ok((events, engine.director.schedules().await?, bytes))
     };
+    // The engine's own arrival is an event, and the last thing that it writes by itself.
+    engine.director.started().await;
     let before = state().await?;
     for _ in 0..20 {
         store.clock.advance_ms(60_000);
