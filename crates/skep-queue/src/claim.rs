@@ -28,8 +28,8 @@ pub struct ClaimRequest {
     pub lease_ms: i64,
     /// The limits that hold, the same on every node.
     pub policy: Arc<FlowPolicy>,
-    /// What the claims of this node remember between them; a fresh one is as good, only slower at
-    /// times.
+    /// What the claims of this node remember between them. With a fresh one a claim gives the most
+    /// there is, only slower at times.
     pub memory: Arc<ClaimMemory>,
 }
 
@@ -84,6 +84,11 @@ async fn from_mark(
     let Some((lane, order_ms)) = memory.begin(tx.now_ms().await?) else {
         return Ok(None);
     };
+    // A queue can have been paused since; what the configuration says of the lane cannot change.
+    if crate::pause::any(tx).await? {
+        memory.looked(None);
+        return Ok(None);
+    }
     let rows = tx.query(CLAIMABLE, params![lane, order_ms, limit]).await?;
     let last = rows.last().map(place).transpose()?;
     memory.looked(last);

@@ -5,10 +5,9 @@
 //! taken long, the claims of this node begin for a while where the last one ended, less some slack
 //! for jobs that were committed out of order. What came in further ahead, as by its priority, is
 //! found by the next walk from the beginning, which comes after ten times as long as one takes.
-//!
-//! Nothing depends on what is remembered but the time that a claim takes.
+//! Until then a claim may give less than there is, but never nothing of something.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// A walk that takes longer is remembered: a few pages take far less.
@@ -20,7 +19,10 @@ const SLACK_MS: i64 = 500;
 
 /// What the claims of one node remember between them.
 #[derive(Debug, Default)]
-pub struct ClaimMemory(Mutex<Option<Mark>>);
+pub struct ClaimMemory {
+    mark: Mutex<Option<Mark>>,
+    walk_time: Option<Duration>,
+}
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mark {
@@ -31,33 +33,47 @@ struct Mark {
 }
 
 impl ClaimMemory {
+    /// One for which every walk takes `time`, whatever it took: a simulated history must not
+    /// depend on how busy the machine is.
+    pub fn simulated(time: Duration) -> Self {
+        Self {
+            mark: Mutex::default(),
+            walk_time: Some(time),
+        }
+    }
+
     /// The lane and the place in its line from which on to look; `None` for the beginning.
     pub(super) fn begin(&self, now_ms: i64) -> Option<(String, i64)> {
-        let mark = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mark = self.mark();
         let mark = mark.as_ref().filter(|mark| now_ms < mark.until_ms)?;
         Some((mark.lane.clone(), mark.order_ms))
     }
 
     /// A walk from the beginning took `time` and ended at `order_ms` of `lane`.
     pub(super) fn walked(&self, lane: &str, order_ms: i64, now_ms: i64, time: Duration) {
+        let time = self.walk_time.unwrap_or(time);
         let apart_ms = i64::try_from((time * WALKS_APART).as_millis()).unwrap_or(i64::MAX);
         let mark = (time >= SLOW_WALK).then(|| Mark {
             lane: lane.to_owned(),
             order_ms: order_ms.saturating_sub(SLACK_MS),
             until_ms: now_ms.saturating_add(apart_ms),
         });
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = mark;
+        *self.mark() = mark;
     }
 
     /// A look from the mark found jobs up to `order_ms`, or none and the mark is of no use.
     pub(super) fn looked(&self, order_ms: Option<i64>) {
-        let mut mark = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut mark = self.mark();
         match (order_ms, mark.as_mut()) {
             (Some(order_ms), Some(mark)) => {
                 mark.order_ms = mark.order_ms.max(order_ms.saturating_sub(SLACK_MS));
             }
             _ => *mark = None,
         }
+    }
+
+    fn mark(&self) -> MutexGuard<'_, Option<Mark>> {
+        self.mark.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

@@ -38,9 +38,20 @@ pub(crate) struct Model {
     /// The last fence that each job's claims were given.
     fences: BTreeMap<JobId, i64>,
     keys: BTreeMap<String, (Vec<u8>, JobId)>,
+    /// Whether every claim gives the most there is. Else it may give less, though not nothing: see
+    /// [`skep_queue::ClaimMemory`].
+    claims_most: bool,
 }
 
 impl Model {
+    /// No jobs.
+    pub(crate) fn new(claims_most: bool) -> Self {
+        Self {
+            claims_most,
+            ..Self::default()
+        }
+    }
+
     /// Takes a request and its answer in; the error is what the answer should have been.
     pub(crate) fn take(
         &mut self,
@@ -158,8 +169,9 @@ impl Model {
         self.jobs.values_mut().for_each(|job| job.admit(now));
         let due = self.jobs.values().filter(|job| job.is_due()).count();
         let slots = usize::try_from(asked.slots).unwrap_or(0);
-        if claims.len() != due.min(slots) {
-            let count = claims.len();
+        let (count, most) = (claims.len(), due.min(slots));
+        let least = if self.claims_most { most } else { most.min(1) };
+        if !(least..=most).contains(&count) {
             return Err(format!(
                 "{due} are due, {slots} are free, {count} were given"
             ));

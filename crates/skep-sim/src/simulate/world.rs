@@ -16,6 +16,7 @@ use skep_stdx::{Clock as _, SeededEntropy};
 use skep_types::{AttemptId, AttemptState, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// How many nodes there are.
 pub(crate) const NODES: usize = 3;
@@ -103,7 +104,7 @@ impl World {
             alive: true,
             paused: false,
             beliefs: Vec::new(),
-            memory: Arc::default(),
+            memory: claim_memory(seed),
             run: 0,
         };
         Self {
@@ -120,7 +121,7 @@ impl World {
             completed: BTreeSet::new(),
             keys: BTreeMap::new(),
             newest: BTreeMap::new(),
-            model: with_model.then(Model::default),
+            model: with_model.then(|| Model::new(walk_time(seed).is_zero())),
             tellings: BTreeMap::new(),
             begin,
             read_to: begin.1,
@@ -181,7 +182,7 @@ impl World {
             return Ok(std::mem::take(&mut node.paused));
         }
         node.alive = true;
-        node.memory = Arc::default();
+        node.memory = claim_memory(self.seed);
         node.run += 1;
         let restarted = Some(node.id.clone());
         self.perform(0, &Request::Reconcile { restarted }, Course::Commits, None)
@@ -418,6 +419,16 @@ impl World {
             | Answer::Refused(_) => {}
         }
     }
+}
+
+/// How long every walk over the line takes in this history: every third one remembers where its
+/// claims ended.
+const fn walk_time(seed: u64) -> Duration {
+    Duration::from_millis(if seed.is_multiple_of(3) { 100 } else { 0 })
+}
+
+fn claim_memory(seed: u64) -> Arc<ClaimMemory> {
+    Arc::new(ClaimMemory::simulated(walk_time(seed)))
 }
 
 /// The names of what one claim was given.

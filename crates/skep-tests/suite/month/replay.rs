@@ -14,6 +14,7 @@ use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId,
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Longer than any run: the node of this replay renews nothing and dies by restart only.
 const LEASE_MS: i64 = 24 * 3_600_000;
@@ -78,7 +79,7 @@ pub(super) async fn replay(
         clock,
         plan,
         node: NodeId::new(clock, &entropy),
-        memory: Arc::default(),
+        memory: Arc::new(ClaimMemory::simulated(Duration::ZERO)),
         entropy,
         now_ms: 0,
         ahead: BinaryHeap::new(),

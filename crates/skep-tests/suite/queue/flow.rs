@@ -4,16 +4,20 @@ use super::{Hive, succeeded};
 use skep_db::Tx;
 use skep_queue::flow::{Debounce, FlowKey, FlowLimit, ProjectShare, Rate};
 use skep_queue::limits::CLAIM_LANES_MAX;
-use skep_queue::{Claim, EnqueueError, Finish, Flow, FlowPolicy, NewJob, PauseError};
+use skep_queue::{
+    Claim, ClaimMemory, ClaimRequest, EnqueueError, Finish, Flow, FlowPolicy, NewJob, PauseError,
+};
 use skep_stdx::Clock as _;
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{JobId, JobState};
 use std::sync::Arc;
+use std::time::Duration;
 
 on_both_engines!(
     a_debounced_start_is_put_off_and_not_for_ever,
     a_key_limits_its_jobs_over_all_nodes,
     a_limit_holds_however_many_claim,
+    a_pause_is_heard_by_a_claim_that_remembers,
     a_paused_queue_starts_nothing,
     a_rate_holds_over_time,
     a_singleton_is_one_as_long_as_it_lives,
@@ -265,6 +269,32 @@ async fn a_paused_queue_starts_nothing(store: TestStore) -> anyhow::Result<()> {
         .collect();
     let of = |kind: &str| kinds.iter().filter(|found| *found == kind).count();
     assert_eq!((of("queue_paused"), of("queue_resumed")), (2, 2));
+    Ok(())
+}
+
+async fn a_pause_is_heard_by_a_claim_that_remembers(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    for _ in 0..4 {
+        hive.enqueue(hive.new_job()).await?;
+    }
+    let memory = Arc::new(ClaimMemory::simulated(Duration::from_secs(60)));
+    let claim = async || {
+        let request = ClaimRequest {
+            memory: Arc::clone(&memory),
+            ..hive.request(&hive.node(), 1)
+        };
+        hive.db
+            .write("claim", async move |tx: &mut Tx<'_>| {
+                skep_queue::claim(tx, &request).await
+            })
+            .await
+    };
+    assert_eq!(claim().await?.len(), 1);
+    assert_eq!(claim().await?.len(), 1, "from where the last one ended");
+    assert!(hive.pause("default").await?);
+    assert!(claim().await?.is_empty());
+    assert!(hive.resume("default").await?);
+    assert_eq!(claim().await?.len(), 1);
     Ok(())
 }
 
