@@ -6,7 +6,7 @@
 use crate::error::DirectorError;
 use crate::event::{DataImported, append};
 use crate::limits::NODES_MAX;
-use crate::{engine, record};
+use crate::{heartbeat, record};
 use skep_db::Tx;
 use skep_queue::JobFilter;
 use skep_types::{JobState, NodeId};
@@ -47,7 +47,7 @@ pub async fn arrive(
     let mut arrival = Arrival::default();
     for node in nodes(tx).await? {
         loop {
-            let taken = engine::reconcile_once(tx, Some(&node)).await?;
+            let taken = heartbeat::reconcile_once(tx, Some(&node)).await?;
             if taken == 0 {
                 break;
             }

@@ -10,7 +10,7 @@ mod leftover;
 mod observe;
 
 pub(crate) use ending::{back_off, end_failed, end_lost, interrupted, retry_delay_ms};
-pub(crate) use launch::fence_failure;
+pub(crate) use launch::{fence_failure, started};
 
 use crate::director::Context;
 use crate::dispatch::pin_base;

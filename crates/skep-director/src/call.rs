@@ -16,7 +16,7 @@ use crate::director::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, CallAnswered};
-use crate::limits::{CALL_DRAIN_MS, RETRY_AFTER_MS_MAX};
+use crate::limits::{CALL_DRAIN_MS, RETRY_AFTER_MS_MAX, SALT_BYTES};
 use crate::record::{self, AnswerRow, CallRow, put_answer};
 use crate::running::Signal;
 use answer::{End, Judged, judge};
@@ -34,9 +34,6 @@ use tokio::sync::watch;
 /// Said of a call that waits for money.
 const BUDGET_USED_UP: &str =
     "the budget does not hold the call; raise it with `skep job retry ID --budget-usd X`";
-
-/// The bytes of a salt: enough that a digest cannot be guessed from a short answer.
-const SALT_BYTES: usize = 16;
 
 /// Makes the call of `claim`.
 pub(crate) async fn run(

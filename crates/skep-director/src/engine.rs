@@ -4,16 +4,16 @@
 //! They share the registry of what runs, through which a cancel or a stop reaches a step.
 
 use crate::attempt::{self, After};
-use crate::clock_watch::ClockWatch;
 use crate::director::Context;
 use crate::error::{DirectorError, describe};
-use crate::limits::{DRAIN_MS, HEARTBEAT_MS, LEASE_MS, POLL_MS};
+use crate::limits::{DRAIN_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
-use crate::{account, call, dead, delivery, landing, node, record, room, schedule, shell, verify};
+use crate::{
+    account, call, dead, delivery, heartbeat, landing, node, record, room, schedule, shell, verify,
+};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
-use skep_stdx::Stopwatch;
-use skep_types::{FailureClass, JobId, JobKind, JobState, LandingState, NodeId, NodeRole};
+use skep_types::{FailureClass, JobKind, JobState, LandingState, NodeRole};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::watch;
@@ -69,13 +69,14 @@ impl From<DbError> for EngineError {
 
 /// Runs until [`Running::stop`].
 pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
-    reconcile(&context).await.map_err(EngineError::Reconcile)?;
+    // A node that may not join touches nothing of the others'.
     node::join(&context).await?;
+    reconcile(&context).await.map_err(EngineError::Reconcile)?;
     context.started.send_replace(true);
-    let mut tasks = vec![skep_stdx::spawn(
-        "heartbeat",
-        heartbeat(Arc::clone(&context)),
-    )];
+    let mut tasks = vec![
+        skep_stdx::spawn("heartbeat", heartbeat::run(Arc::clone(&context))),
+        skep_stdx::spawn("upkeep", heartbeat::upkeep(Arc::clone(&context))),
+    ];
     if context.has_role(NodeRole::Engine) {
         let deliveries = delivery::run(Arc::clone(&context));
         tasks.push(skep_stdx::spawn("delivery", deliveries));
@@ -115,41 +116,9 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
 
 /// Puts in order what an earlier engine of this home left behind.
 async fn reconcile(context: &Arc<Context>) -> Result<(), DirectorError> {
-    take_back(context, true).await?;
+    heartbeat::take_back(context, true).await?;
     crate::reference::end_marked_trees(context).await?;
     clear_attempts(context).await
-}
-
-/// Takes back leases that ran out, and at the start of a node those of its earlier run.
-async fn take_back(context: &Context, restarted: bool) -> Result<(), DirectorError> {
-    loop {
-        let node = restarted.then(|| context.node.clone());
-        let lost = context
-            .db
-            .write("reconcile", async move |tx: &mut Tx<'_>| {
-                skep_queue::bound_leases(tx, LEASE_MS).await?;
-                reconcile_once(tx, node.as_ref()).await
-            })
-            .await?;
-        if lost == 0 {
-            return Ok(());
-        }
-    }
-}
-
-/// Takes back some of the leases that ran out and of those of `restarted`, with what follows for
-/// jobs that end by it; the answer is how many.
-pub(crate) async fn reconcile_once(
-    tx: &mut Tx<'_>,
-    restarted: Option<&NodeId>,
-) -> Result<usize, DirectorError> {
-    let lost = skep_queue::reconcile(tx, restarted).await?.lost;
-    for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
-        dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
-        account::report_due(tx, &job.job).await?;
-        crate::review::abandoned(tx, &job.job).await?;
-    }
-    Ok(lost.len())
 }
 
 /// Removes the folders of attempts: at the start of the only engine of a home none is in use. One
@@ -225,56 +194,6 @@ async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
             skep_queue::claim(tx, &request).await
         })
         .await
-}
-
-async fn heartbeat(context: Arc<Context>) {
-    let mut renewed_last = Stopwatch::start();
-    let (up, mut watch) = (Stopwatch::start(), ClockWatch::default());
-    loop {
-        tokio::time::sleep(Duration::from_millis(HEARTBEAT_MS)).await;
-        let (node, jobs) = (context.node.clone(), context.running.jobs());
-        let renewed = context
-            .db
-            .write("heartbeat", async move |tx: &mut Tx<'_>| {
-                let held = skep_queue::heartbeat(tx, &node, &jobs, LEASE_MS).await?;
-                let lost = jobs.iter().filter(|job| !held.contains(job)).cloned();
-                Ok::<(Vec<JobId>, i64), DbError>((lost.collect(), tx.now_ms().await?))
-            })
-            .await;
-        let mut may_take_back = true;
-        match renewed {
-            Ok((lost, now_ms)) => {
-                renewed_last = Stopwatch::start();
-                may_take_back = watch.may_take_back(now_ms, up.elapsed_ms());
-                for job in &lost {
-                    context.running.tell(job, Signal::LeaseLost);
-                }
-            }
-            Err(error) => tracing::error!(error = describe(&error), "claims were not renewed"),
-        }
-        // Cut off for as long as a lease lasts, others have what was ours. They are safe from us by
-        // the fence; what we run is ended all the same, for it can only burn time.
-        let lease = Duration::from_millis(LEASE_MS.unsigned_abs());
-        if renewed_last.elapsed() > lease && context.running.count() > 0 {
-            tracing::error!(
-                "the store was out of reach for a whole lease: what runs here is ended"
-            );
-            context.running.tell_all(Signal::LeaseLost);
-        }
-        if let Err(error) = node::seen(&context).await {
-            tracing::error!(error = describe(&error), "this node's life was not noted");
-        }
-        if let Err(error) = crate::reference::end_marked_trees(&context).await {
-            tracing::error!(error = describe(&error), "a cancelled tree was not ended");
-        }
-        // Another node of this store may have died in the meantime.
-        if may_take_back && let Err(error) = take_back(&context, false).await {
-            tracing::error!(
-                error = describe(&error),
-                "lapsed claims were not taken back"
-            );
-        }
-    }
 }
 
 fn begin(context: &Arc<Context>, claim: Claim) {

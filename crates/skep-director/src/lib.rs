@@ -25,6 +25,7 @@ mod engine;
 mod error;
 mod event;
 mod evidence;
+mod heartbeat;
 mod home;
 mod landing;
 mod ledger;

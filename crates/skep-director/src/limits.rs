@@ -64,6 +64,8 @@ pub const SHELL_TAIL_BYTES_MAX: usize = 4 * 1024;
 pub const LEASE_MS: i64 = 60_000;
 /// How often a node renews its claims, in milliseconds: three tries fit into one lease.
 pub const HEARTBEAT_MS: u64 = 15_000;
+/// The salt of a digest on the ledger, in bytes: enough that nobody guesses a short text from it.
+pub(crate) const SALT_BYTES: usize = 16;
 /// Nodes of one store that are looked at, dead ones included.
 pub const NODES_MAX: i64 = 256;
 /// What is kept free on the disk of the home, in bytes: with less, no job is taken and none is

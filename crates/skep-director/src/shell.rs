@@ -10,8 +10,8 @@ use crate::call::hex;
 use crate::director::Context;
 use crate::engine::{StepFailure, finish};
 use crate::error::{DirectorError, describe};
-use crate::event::{self, FenceProved, ShellEnded};
-use crate::limits::SHELL_TAIL_BYTES_MAX;
+use crate::event::{self, ShellEnded};
+use crate::limits::{SALT_BYTES, SHELL_TAIL_BYTES_MAX};
 use crate::log::{self, AtLimit, Captured};
 use crate::record::{self, RunRow, ShellRow, put_run};
 use crate::running::Signal;
@@ -27,9 +27,6 @@ use skep_types::{AttemptId, AttemptState, FailureClass, JobKind, JobState, Scope
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tokio::sync::watch;
-
-/// The bytes of a salt: enough that a digest cannot be guessed from a short output.
-const SALT_BYTES: usize = 16;
 
 /// Runs the command of `claim`.
 pub(crate) async fn run(
@@ -205,28 +202,13 @@ impl Step<'_> {
         let process = skep_sandbox::start(spec, command)
             .await
             .map_err(start_failure)?;
-        let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
         let level = process.proof().level.as_str();
         let start = AttemptStart {
             harness: JobKind::Shell.as_str().to_owned(),
             model_requested: None,
             session_id: None,
         };
-        self.context
-            .db
-            .write("command started", async move |tx: &mut Tx<'_>| {
-                skep_queue::attempt_started(tx, &lease, &attempt, &start)
-                    .await
-                    .map_err(|e| DirectorError::outside("record the attempt's start", e))?;
-                let proved = FenceProved {
-                    job: lease.job.clone(),
-                    attempt: attempt.clone(),
-                    fence: lease.fence,
-                    level,
-                };
-                event::append(tx, lease.job.as_str(), &proved).await
-            })
-            .await?;
+        attempt::started(self.context, &self.lease, self.attempt, start, level).await?;
         Ok(process)
     }
 

@@ -276,18 +276,7 @@ async fn record_refusal(
     key: &Credential,
     refusal: &Refusal,
 ) -> Result<(), DbError> {
-    let exhausted = match refusal {
-        Refusal::Budget(exhausted) => Some(exhausted),
-        Refusal::UnknownKey
-        | Refusal::RevokedKey
-        | Refusal::ExpiredKey
-        | Refusal::StaleFence
-        | Refusal::UnknownModel { .. }
-        | Refusal::ModelNotAllowed { .. }
-        | Refusal::Format { .. }
-        | Refusal::Tier { .. }
-        | Refusal::NoBound(_) => None,
-    };
+    let exhausted = refusal.exhausted();
     let event = ModelCallRefused {
         call: asked.call.clone(),
         key: key.id.clone(),

@@ -294,18 +294,7 @@ impl Drop for Deferred {
 
 impl DirectRefusal {
     fn of(refusal: &Refusal) -> Self {
-        let on_exhaust = match refusal {
-            Refusal::Budget(exhausted) => Some(exhausted.on_exhaust),
-            Refusal::UnknownKey
-            | Refusal::RevokedKey
-            | Refusal::ExpiredKey
-            | Refusal::StaleFence
-            | Refusal::UnknownModel { .. }
-            | Refusal::ModelNotAllowed { .. }
-            | Refusal::Format { .. }
-            | Refusal::Tier { .. }
-            | Refusal::NoBound(_) => None,
-        };
+        let on_exhaust = refusal.exhausted().map(|exhausted| exhausted.on_exhaust);
         Self {
             code: refusal.code(),
             kind: refusal.kind(),

@@ -103,6 +103,22 @@ impl fmt::Display for Exhausted {
 }
 
 impl Refusal {
+    /// The budget that does not hold the call, if that is why.
+    pub(crate) fn exhausted(&self) -> Option<&Exhausted> {
+        match self {
+            Self::Budget(exhausted) => Some(exhausted),
+            Self::UnknownKey
+            | Self::RevokedKey
+            | Self::ExpiredKey
+            | Self::StaleFence
+            | Self::UnknownModel { .. }
+            | Self::ModelNotAllowed { .. }
+            | Self::Format { .. }
+            | Self::Tier { .. }
+            | Self::NoBound(_) => None,
+        }
+    }
+
     /// The stable code for users, scripts and the ledger.
     pub(crate) const fn code(&self) -> &'static str {
         match self {

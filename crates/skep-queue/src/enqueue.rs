@@ -137,8 +137,8 @@ const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, 
     VALUES";
 const INSERT_COLUMNS: usize = 26;
 
-/// What follows `VALUES`, with no id for a job that has ended: its id is as taken as that of a live one, and
-/// a request that arrives once more after the end must not bring the job back.
+/// What follows `VALUES`, with no id for a job that has ended: its id is as taken as that of a live
+/// one, and a request that arrives once more after the end must not bring the job back.
 fn new_rows(count: usize) -> String {
     let row = |row: usize| {
         let id = row * INSERT_COLUMNS + 1;

@@ -2,7 +2,9 @@
 //! and who does not share its folder does not join.
 
 use crate::cli::program::{Ran, Server, Stage};
+use anyhow::Context as _;
 use serde_json::Value;
+use skep_api::Client;
 use skep_db::{Db, Tx, params};
 use skep_testkit::{Backend, TestStore, run_on};
 use std::time::Duration;
@@ -24,10 +26,8 @@ slots = 2
 rework_rounds_max = 0
 "#;
 
-/// How often a question to a running process is asked again, in milliseconds.
-const POLL_MS: u64 = 20;
-/// How often at most: a minute and a half, so that a test that cannot go on ends.
-const POLLS_MAX: u32 = 4_500;
+/// The longest wait for the next event, in seconds. Generous: a test that gets here has failed.
+const WAIT_S: u64 = 90;
 
 /// Machines with homes of their own, one repository and one store.
 struct Cluster {
@@ -140,17 +140,26 @@ impl Cluster {
     }
 }
 
-async fn until<T>(
-    what: &str,
-    mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
-) -> anyhow::Result<T> {
-    for _ in 0..POLLS_MAX {
-        if let Some(answer) = ask().await? {
-            return Ok(answer);
+impl Cluster {
+    /// Asks again after each event of the store, as the node of `home` tells of it, until there is
+    /// an answer. What is waited for comes about with an event.
+    async fn until<T>(
+        &self,
+        home: &str,
+        what: &str,
+        mut ask: impl AsyncFnMut() -> anyhow::Result<Option<T>>,
+    ) -> anyhow::Result<T> {
+        let client = Client::at_socket(self.stage.path(home).join("skep.sock"));
+        let mut events = client.event_stream(0, None).await?;
+        loop {
+            if let Some(answer) = ask().await? {
+                return Ok(answer);
+            }
+            let next = tokio::time::timeout(Duration::from_secs(WAIT_S), events.next()).await;
+            let event = next.with_context(|| format!("{what} did not come about"))??;
+            event.with_context(|| format!("the events ended before {what}"))?;
         }
-        tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
     }
-    anyhow::bail!("{what} did not come about")
 }
 
 #[test]
@@ -165,15 +174,16 @@ fn nodes_share_the_work_of_a_store() {
             .map(|_| cluster.submit("a", "waiting"))
             .collect::<Result<_, _>>()?;
         // Two slots each: four jobs that do not end are held by both.
-        until("four held jobs", async || {
-            let mut held = Vec::new();
-            for job in &jobs {
-                held.extend(cluster.holder(job).await?);
-            }
-            let of = |node: &String| held.iter().filter(|holder| *holder == node).count();
-            Ok((of(&nodes[0]) == 2 && of(&nodes[1]) == 2).then_some(()))
-        })
-        .await?;
+        cluster
+            .until("a", "four held jobs", async || {
+                let mut held = Vec::new();
+                for job in &jobs {
+                    held.extend(cluster.holder(job).await?);
+                }
+                let of = |node: &String| held.iter().filter(|holder| *holder == node).count();
+                Ok((of(&nodes[0]) == 2 && of(&nodes[1]) == 2).then_some(()))
+            })
+            .await?;
         // A cancel through one node reaches what runs on the other.
         for job in &jobs {
             cluster.json("b", &["job", "cancel", job])?;
@@ -181,11 +191,12 @@ fn nodes_share_the_work_of_a_store() {
         for _ in 0..6 {
             cluster.submit("b", "quick")?;
         }
-        until("an empty queue", async || {
-            let live = cluster.json("a", &["queue", "list"])?;
-            Ok((live["items"] == serde_json::json!([])).then_some(()))
-        })
-        .await?;
+        cluster
+            .until("a", "an empty queue", async || {
+                let live = cluster.json("a", &["queue", "list"])?;
+                Ok((live["items"] == serde_json::json!([])).then_some(()))
+            })
+            .await?;
         assert_eq!(cluster.run("b", &["ledger", "verify"])?.code, Some(0));
         Ok(())
     });
@@ -200,18 +211,19 @@ fn a_dead_nodes_work_goes_on_elsewhere() {
         let a = cluster.up("a", &[])?;
         let job = cluster.submit("a", "waiting")?;
         let held = async || Ok(cluster.holder(&job).await?);
-        let first = until("a claim", held).await?;
+        let first = cluster.until("a", "a claim", held).await?;
         assert_eq!(first, cluster.node_id("a")?);
         let (code, _) = a.end("KILL")?;
         assert_eq!(code, None);
         let _b = cluster.up("b", &[])?;
         cluster.let_leases_lapse(&first).await?;
         let second = cluster.node_id("b")?;
-        until("the other node's claim", async || {
-            let holder = cluster.holder(&job).await?;
-            Ok((holder.as_ref() == Some(&second)).then_some(()))
-        })
-        .await?;
+        cluster
+            .until("b", "the other node's claim", async || {
+                let holder = cluster.holder(&job).await?;
+                Ok((holder.as_ref() == Some(&second)).then_some(()))
+            })
+            .await?;
         let view = cluster.json("b", &["job", "show", &job])?;
         let attempts = view["attempts"].as_array().cloned().unwrap_or_default();
         assert_eq!(attempts.len(), 2, "{view:#}");
@@ -238,10 +250,11 @@ fn a_drained_node_takes_nothing_more() {
         let jobs: Vec<String> = (0..3)
             .map(|_| cluster.submit("a", "waiting"))
             .collect::<Result<_, _>>()?;
-        until("two held jobs", async || {
-            Ok((cluster.node("a", &id_b)?["running"] == 2).then_some(()))
-        })
-        .await?;
+        cluster
+            .until("a", "two held jobs", async || {
+                Ok((cluster.node("a", &id_b)?["running"] == 2).then_some(()))
+            })
+            .await?;
         assert_eq!(cluster.node("b", &id_a)?["running"], 0);
         // It stays so over a restart, until it is told otherwise.
         a.end("TERM")?;
@@ -249,10 +262,11 @@ fn a_drained_node_takes_nothing_more() {
         let _a = cluster.up("a", &[])?;
         assert_eq!(cluster.node("b", &id_a)?["state"], "drained");
         cluster.json("b", &["node", "resume", &id_a])?;
-        until("the third job", async || {
-            Ok((cluster.node("b", &id_a)?["running"] == 1).then_some(()))
-        })
-        .await?;
+        cluster
+            .until("b", "the third job", async || {
+                Ok((cluster.node("b", &id_a)?["running"] == 1).then_some(()))
+            })
+            .await?;
         for job in &jobs {
             cluster.json("a", &["job", "cancel", job])?;
         }
@@ -300,11 +314,12 @@ fn a_node_does_what_its_roles_say() {
             cluster.node("a", &id)?["roles"],
             serde_json::json!(["worker"])
         );
-        until("the end of the job", async || {
-            let state = cluster.json("a", &["job", "show", &job])?["state"].clone();
-            Ok((state != "queued" && state != "running").then_some(()))
-        })
-        .await?;
+        cluster
+            .until("a", "the end of the job", async || {
+                let state = cluster.json("a", &["job", "show", &job])?["state"].clone();
+                Ok((state != "queued" && state != "running").then_some(()))
+            })
+            .await?;
         // A worker listens for nobody but its own fences and its own home.
         let address = worker.view["address"].as_str().unwrap_or_default();
         let port = address.rsplit(':').next().unwrap_or_default().parse()?;

@@ -2,6 +2,7 @@
 
 use super::{Worker, parse_oid};
 use crate::artifact;
+use crate::director::Context;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::event::{self, FenceProved};
@@ -10,12 +11,12 @@ use crate::running::Signal;
 use rustix::process::{Pid, Signal as Signal9};
 use skep_db::Tx;
 use skep_harness::{HarnessKind, LaunchPlan, RunContext, RunPaths};
-use skep_queue::AttemptStart;
+use skep_queue::{AttemptStart, Lease};
 use skep_sandbox::{
     AttemptRepository, FencePaths, FenceSpec, FencedCommand, FencedProcess, SandboxError,
 };
 use skep_stdx::{Redactor, Secret};
-use skep_types::{FailureClass, KeyId, Role, Scope};
+use skep_types::{AttemptId, FailureClass, KeyId, Role, Scope};
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
@@ -216,28 +217,39 @@ impl Worker<'_> {
     }
 
     async fn record_start(&self, level: &'static str) -> Result<(), DirectorError> {
-        let (lease, attempt) = (self.lease.clone(), self.attempt.clone());
         let start = AttemptStart {
             harness: self.dispatch.harness.clone(),
             model_requested: self.dispatch.model.clone(),
             session_id: None,
         };
-        self.context
-            .db
-            .write("attempt started", async move |tx: &mut Tx<'_>| {
-                skep_queue::attempt_started(tx, &lease, &attempt, &start)
-                    .await
-                    .map_err(|e| DirectorError::outside("record the attempt's start", e))?;
-                let proved = FenceProved {
-                    job: lease.job.clone(),
-                    attempt: attempt.clone(),
-                    fence: lease.fence,
-                    level,
-                };
-                event::append(tx, lease.job.as_str(), &proved).await
-            })
-            .await
+        started(self.context, self.lease, self.attempt, start, level).await
     }
+}
+
+/// Records that the process of an attempt runs, inside a fence of this level.
+pub(crate) async fn started(
+    context: &Context,
+    lease: &Lease,
+    attempt: &AttemptId,
+    start: AttemptStart,
+    level: &'static str,
+) -> Result<(), DirectorError> {
+    let (lease, attempt) = (lease.clone(), attempt.clone());
+    context
+        .db
+        .write("attempt started", async move |tx: &mut Tx<'_>| {
+            skep_queue::attempt_started(tx, &lease, &attempt, &start)
+                .await
+                .map_err(|e| DirectorError::outside("record the attempt's start", e))?;
+            let proved = FenceProved {
+                job: lease.job.clone(),
+                attempt: attempt.clone(),
+                fence: lease.fence,
+                level,
+            };
+            event::append(tx, lease.job.as_str(), &proved).await
+        })
+        .await
 }
 
 /// What a fence that could not be closed means.

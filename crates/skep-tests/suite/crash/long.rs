@@ -1,7 +1,7 @@
 //! An engine that is killed over many running attempts: a dozen here, a thousand with
 //! `cargo xtask chaos thousand`, which prints what it found.
 
-use super::site::Site;
+use super::site::{Engine, Site};
 use anyhow::Context as _;
 use skep_api::DispatchRequest;
 use skep_stdx::Stopwatch;
@@ -17,9 +17,6 @@ const ATTEMPTS: u32 = 12;
 
 /// The longest wait for a thousand attempts to start or to be taken back, in seconds.
 const WAIT_S: u64 = 1_200;
-
-/// How often the store is asked, in milliseconds.
-const POLL_MS: u64 = 200;
 
 /// What `variable` says, if it is set.
 pub(super) fn number(variable: &str, default: u32) -> anyhow::Result<u32> {
@@ -48,28 +45,24 @@ async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<(
         };
         jobs.push(engine.client().dispatch(&request).await?.id);
     }
-    let all = usize::try_from(attempts)?;
-    let started = Stopwatch::start();
-    until(async || Ok(site.processes()? >= all)).await?;
-    println!("{attempts} attempts run after {:?}", started.elapsed());
+    let asked = Stopwatch::start();
+    count(&engine, "attempt_started", attempts).await?;
+    println!("{attempts} attempts run after {:?}", asked.elapsed());
+    let running = site.processes()?;
+    anyhow::ensure!(running >= usize::try_from(attempts)?, "only {running} run");
     engine.kill().await?;
     let died = Stopwatch::start();
     site.assert_no_process().await?;
     println!("no process was left {:?} after the kill", died.elapsed());
     let restarted = Stopwatch::start();
     let engine = site.up().await?;
-    let mut events = engine.events().await?;
-    let mut lost = 0;
-    while lost < attempts {
-        let event = events.next().await?.context("the stream ended")?;
-        lost += u32::from(event.kind == "lease_lost");
-    }
+    count(&engine, "lease_lost", attempts).await?;
     let taken = restarted.elapsed();
     println!("{attempts} attempts were reconciled {taken:?} after the restart");
     for job in &jobs {
         engine.client().cancel(job.as_str()).await?;
     }
-    until(async || Ok(site.processes()? == 0)).await?;
+    site.assert_no_process().await?;
     anyhow::ensure!(
         engine.client().verify_ledger().await?.ok,
         "the ledger does not verify"
@@ -78,13 +71,18 @@ async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<(
     site.assert_no_process().await
 }
 
-async fn until(mut holds: impl AsyncFnMut() -> anyhow::Result<bool>) -> anyhow::Result<()> {
-    let waited = Stopwatch::start();
-    while waited.elapsed() < Duration::from_secs(WAIT_S) {
-        if holds().await? {
-            return Ok(());
+/// Waits until `count` events of a kind are on the ledger.
+async fn count(engine: &Engine, kind: &str, count: u32) -> anyhow::Result<()> {
+    let mut events = engine.events().await?;
+    let mut found = 0;
+    let all = async {
+        while found < count {
+            let event = events.next().await?.context("the stream ended")?;
+            found += u32::from(event.kind == kind);
         }
-        tokio::time::sleep(Duration::from_millis(POLL_MS)).await;
-    }
-    anyhow::bail!("not within {WAIT_S} s")
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(WAIT_S), all)
+        .await
+        .with_context(|| format!("not within {WAIT_S} s: {count} times {kind}"))?
 }
