@@ -62,12 +62,12 @@ async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<(
     for job in &jobs {
         engine.client().cancel(job.as_str()).await?;
     }
-    site.assert_no_process().await?;
     anyhow::ensure!(
         engine.client().verify_ledger().await?.ok,
         "the ledger does not verify"
     );
-    engine.kill().await?;
+    // What was being launched when it was cancelled has ended too when the engine has.
+    engine.stop().await?;
     site.assert_no_process().await
 }
 
