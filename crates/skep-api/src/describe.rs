@@ -5,10 +5,10 @@
 
 use serde_json::{Map, Value, json};
 use skep_types::{
-    AttemptId, AttemptState, CatchUp, ContractStatus, DeliveryState, EdgeWhen, FailureClass, Fence,
-    FindingOutcome, FiringCause, FiringState, Gate, JobId, JobKind, JobState, LandingState,
-    MicroUsd, Overlap, Purpose, ResultContract, Role, ScheduleId, ScheduleState, SlotShift, Tier,
-    Verdict,
+    AlarmKind, AttemptId, AttemptState, CatchUp, ContractStatus, DeadReason, DeliveryState,
+    EdgeWhen, FailureClass, Fence, FindingOutcome, FiringCause, FiringState, Gate, JobId, JobKind,
+    JobState, LandingState, MicroUsd, Overlap, Purpose, ResultContract, Role, ScheduleId,
+    ScheduleState, SlotShift, Tier, Verdict,
 };
 use std::collections::BTreeMap;
 
@@ -150,7 +150,7 @@ describe_plainly! {
 }
 
 describe_words! {
-    AttemptState, CatchUp, ContractStatus, DeliveryState, EdgeWhen, FailureClass, FindingOutcome, FiringCause, FiringState, Gate, JobKind, JobState, LandingState, Overlap, Purpose, Role, ScheduleState, SlotShift, Tier, Verdict,
+    AlarmKind, AttemptState, CatchUp, ContractStatus, DeadReason, DeliveryState, EdgeWhen, FailureClass, FindingOutcome, FiringCause, FiringState, Gate, JobKind, JobState, LandingState, Overlap, Purpose, Role, ScheduleState, SlotShift, Tier, Verdict,
 }
 
 fn id_schema(prefix: &str) -> Value {

@@ -14,11 +14,15 @@ use crate::installation::{
 use crate::kind::{CallView, ShellView};
 use crate::plan::{ArtifactView, EdgeView};
 use crate::queue::FlowRequest;
+use crate::topic::{
+    AlarmView, DeadMessageView, FetchMessages, FinishMessage, GroupView, MessageOutcome,
+    MessageView, MessagesChanged, ProduceMessage, ProducedMessage, TopicView,
+};
 use serde_json::{Value, json};
 use skep_types::{
-    AttemptId, AttemptState, DeliveryState, FailureClass, Fence, Finding, FindingOutcome, Gate,
-    JobId, JobKind, JobState, LandingState, MicroUsd, Purpose, ResultContract, Role, ScheduleId,
-    Tier, TokenCounts, Verdict,
+    AlarmKind, AttemptId, AttemptState, DeadReason, DeliveryState, FailureClass, Fence, Finding,
+    FindingOutcome, Gate, JobId, JobKind, JobState, LandingState, MicroUsd, Purpose,
+    ResultContract, Role, ScheduleId, Tier, TokenCounts, Verdict,
 };
 
 describe! { DispatchRequest, "What a job is to do, where, and within which limits.",
@@ -201,6 +205,77 @@ impl Describe for CheckState {
     fn describe(book: &mut SchemaBook) -> Value {
         let words = [Self::Ok, Self::Warn, Self::Fail].map(Self::as_str);
         book.refer("CheckState", |_| json!({ "type": "string", "enum": words }))
+    }
+}
+
+describe! { TopicView, "One topic with its groups.",
+    always {
+        name: String, declared: bool, partitions: i64, readers: String, retention_ms: i64,
+        retention_bytes: Option<i64>, payload_bytes_max: i64, silent_after_ms: Option<i64>,
+        from_ledger: Vec<String>, schema: Option<Value>, produced: i64, kept: i64, bytes: i64,
+        groups: Vec<GroupView>,
+    }
+}
+
+describe! { GroupView, "One group of readers and how far it is.",
+    always {
+        name: String, lag: i64, delivering: i64, blocked: i64, dismissed: i64, incomplete: i64,
+        delivered: i64, oldest_unread_at: Option<i64>, tries_max: i64,
+    }
+}
+
+describe! { MessageView, "One message; its payload is untrusted text.",
+    always {
+        id: String, key: Option<String>, payload: Option<String>, reference: Option<String>,
+        payload_sha256: String, bytes: i64, produced_at: i64,
+    }
+    sometimes { fence: Option<i64>, tries: Option<i64> }
+}
+
+describe! { ProduceMessage, "A message to be produced.",
+    always { payload: String }
+    sometimes { key: Option<String>, dedup_id: Option<String>, spill: bool }
+}
+
+describe! { ProducedMessage, "A message that was produced.",
+    always { message: String, created: bool }
+}
+
+describe! { DeadMessageView, "A message that a group has given up on.",
+    always {
+        message: String, group: String, key: Option<String>, reason: DeadReason, tries: i64,
+        losses: i64, why: Option<String>, since: i64, payload: Option<String>,
+    }
+}
+
+describe! { MessagesChanged, "Messages whose place with a group has changed.",
+    always { group: String, messages: Vec<String>, more: bool, state: DeliveryState }
+}
+
+describe! { FetchMessages, "What a reader asks for.",
+    always {}
+    sometimes { max: Option<i64>, lease_seconds: Option<i64>, reader: Option<String> }
+}
+
+describe! { FinishMessage, "What came of a message.",
+    always { message: String, fence: i64, outcome: MessageOutcome }
+    sometimes { delay_seconds: Option<i64>, why: Option<String> }
+}
+
+impl Describe for MessageOutcome {
+    fn describe(book: &mut SchemaBook) -> Value {
+        let words = Self::WORDS;
+        book.refer(
+            "MessageOutcome",
+            |_| json!({ "type": "string", "enum": words }),
+        )
+    }
+}
+
+describe! { AlarmView, "Something that must be looked at.",
+    always {
+        number: i64, kind: AlarmKind, subject: String, occurrences: i64, raised_at: i64,
+        last_at: i64, acknowledged_at: Option<i64>, cleared_at: Option<i64>,
     }
 }
 

@@ -20,6 +20,7 @@ mod plan;
 pub mod queue;
 pub mod route;
 pub mod schedule;
+pub mod topic;
 
 pub use client::{Client, DeadListQuery, JobListQuery};
 pub use client_error::ClientError;
@@ -33,3 +34,4 @@ pub use openapi::openapi;
 pub use plan::*;
 pub use queue::*;
 pub use schedule::*;
+pub use topic::*;

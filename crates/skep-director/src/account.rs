@@ -4,8 +4,7 @@ use crate::director::{Context, JobQuery};
 use crate::error::DirectorError;
 use crate::limits::{DIFF_BYTES_MAX, EDGES_SHOWN_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::record::{
-    self, AnswerRow, Asked, CallRow, DeliveryRow, Dispatch, LeftoverRow, ResultRow, RunRow,
-    VerdictRow,
+    self, AnswerRow, Asked, CallRow, Dispatch, LeftoverRow, ResultRow, RunRow, VerdictRow,
 };
 use crate::{call, delivery, plan, reference, review};
 use ring::digest::{SHA256, digest};
@@ -45,22 +44,11 @@ pub(crate) async fn live_jobs(db: &Db) -> Result<i64, DirectorError> {
                 .await?
                 .items
                 .len();
-            Ok::<_, DbError>((jobs, record::open_deliveries(tx, PAGE_MAX).await?.len()))
+            let reports = usize::try_from(delivery::due(tx).await?).unwrap_or(usize::MAX);
+            Ok::<_, DbError>((jobs, reports))
         })
         .await?;
     Ok(i64::try_from(jobs + reports).unwrap_or(i64::MAX))
-}
-
-/// Puts the report of an ended job on its way.
-pub(crate) async fn report_due(tx: &mut Tx<'_>, job: &JobId) -> Result<(), DirectorError> {
-    let row = DeliveryRow {
-        job: job.clone(),
-        state: DeliveryState::Pending,
-        place: None,
-    };
-    record::put_delivery(tx, &row).await?;
-    tx.wake(delivery::TOPIC);
-    Ok(())
 }
 
 /// One job with everything known of it.
@@ -111,7 +99,6 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         });
     }
     let landing = landing_view(tx, &job.id, &dispatch).await?;
-    let delivery = record::delivery(tx, &job.id).await?;
     let contract = results.iter().rev().find_map(|result| {
         serde_json::from_str::<ResultContract>(result.contract.as_deref()?).ok()
     });
@@ -126,6 +113,7 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
     } else {
         DeliveryState::Pending
     };
+    let delivery = delivery_view(tx, &job.id, unreported).await?;
     Ok(JobView {
         schedule: firing.map(|firing| firing.schedule),
         state_reason: plan::reason_of(job.state, said, &edges.iter().collect::<Vec<_>>()),
@@ -165,10 +153,7 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         call,
         shell,
         landing,
-        delivery: DeliveryView {
-            state: delivery.as_ref().map_or(unreported, |d| d.state),
-            place: delivery.and_then(|d| d.place),
-        },
+        delivery,
     })
 }
 
@@ -273,6 +258,22 @@ fn verdict_view(verdict: VerdictRow) -> VerdictView {
         commit: verdict.commit,
         findings: verdict.findings,
     }
+}
+
+/// Where the report stands; `unreported` for a job that has none yet.
+async fn delivery_view(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    unreported: DeliveryState,
+) -> Result<DeliveryView, DirectorError> {
+    let row = record::delivery(tx, job).await?;
+    Ok(DeliveryView {
+        state: match &row {
+            Some(row) => delivery::state(tx, row).await?,
+            None => unreported,
+        },
+        place: row.and_then(|row| row.place),
+    })
 }
 
 async fn landing_view(

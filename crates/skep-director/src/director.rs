@@ -4,15 +4,18 @@ use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::running::Running;
+use crate::topic::{self, Decision};
 use crate::{
     EngineError, Home, account, dead, dispatch, engine, landing, ledger, node, plan, queue,
     reference, schedule,
 };
 use skep_api::{
-    CallRequest, DeadClasses, DeadLetter, DeadListQuery, DeadView, DiffView, DispatchRequest,
-    DrainRequest, Drained, EventView, FiringView, JobSubmitted, JobSummary, JobView, LedgerView,
-    LogView, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView, QueueView,
-    RetryRequest, ScheduleRequest, ScheduleSummary, ScheduleView, ShellRequest,
+    AlarmView, CallRequest, DeadClasses, DeadLetter, DeadListQuery, DeadMessageView, DeadView,
+    DiffView, DispatchRequest, DrainRequest, Drained, EventView, FetchMessages, FinishMessage,
+    FiringView, JobSubmitted, JobSummary, JobView, LedgerView, LogView, MessageView,
+    MessagesChanged, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView,
+    ProduceMessage, ProducedMessage, QueueView, RetryRequest, ScheduleRequest, ScheduleSummary,
+    ScheduleView, ShellRequest, TopicView,
 };
 use skep_db::Db;
 use skep_gateway::Gateway;
@@ -20,6 +23,7 @@ use skep_ledger::{Anchor, LedgerPublicKey};
 use skep_queue::{ClaimMemory, FlowPolicy};
 use skep_sandbox::FencePaths;
 use skep_stdx::{SharedClock, SharedEntropy};
+use skep_topic::Topics;
 use skep_types::{JobState, NodeId, NodeRole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -29,6 +33,9 @@ use tokio::sync::watch;
 /// Serves the gateway's routes, and nothing else, on a listener until the task is aborted.
 pub type ServeGateway =
     Arc<dyn Fn(std::net::TcpListener) -> tokio::task::JoinHandle<()> + Send + Sync>;
+
+/// Says one sentence on a path that needs neither log nor store, as stderr.
+pub type Alert = Arc<dyn Fn(&str) + Send + Sync>;
 
 /// What a director is made of.
 pub struct DirectorOptions {
@@ -62,6 +69,10 @@ pub struct DirectorOptions {
     pub ledger_public_key: LedgerPublicKey,
     /// The owner of a job that names none.
     pub owner: String,
+    /// The topics, as [`crate::topics`] gives them, registered in the store.
+    pub topics: Topics,
+    /// Says one sentence to whoever watches the process, past log and store.
+    pub alert: Alert,
 }
 
 /// What every step works in.
@@ -81,9 +92,12 @@ pub(crate) struct Context {
     pub(crate) serve_gateway: ServeGateway,
     pub(crate) ledger_public_key: LedgerPublicKey,
     pub(crate) owner: String,
+    pub(crate) topics: Topics,
+    pub(crate) alert: Alert,
     pub(crate) node: NodeId,
     pub(crate) options: NodeOptions,
-    /// Whether the engine has put in order what an earlier one left, and joined the others.
+    /// Whether the engine has joined the others, put in order what an earlier one left, and reads
+    /// its topics.
     pub(crate) started: watch::Sender<bool>,
     pub(crate) running: Running,
     /// Held while a builder's scope is compared with those of the live ones and taken. One process
@@ -157,10 +171,12 @@ impl Director {
             serve_gateway: options.serve_gateway,
             ledger_public_key: options.ledger_public_key,
             owner: options.owner,
+            topics: options.topics,
+            alert: options.alert,
             node,
             options: options.node,
-            started: watch::Sender::new(false),
             running: Running::default(),
+            started: watch::Sender::new(false),
             scopes: tokio::sync::Mutex::default(),
             landings: landing::Turns::default(),
         }))
@@ -172,8 +188,8 @@ impl Director {
         engine::run(Arc::clone(&self.0)).await
     }
 
-    /// Returns once the engine has put in order what an earlier one left and joined the other nodes
-    /// of the store; never if it fails at that.
+    /// Returns once the engine has joined the other nodes of the store, put in order what an earlier
+    /// one left, and reads its topics; never if it fails at that.
     pub async fn started(&self) {
         let mut started = self.0.started.subscribe();
         // The sender lives as long as this director.
@@ -422,6 +438,108 @@ impl Director {
         anchors: Vec<Anchor>,
     ) -> Result<LedgerView, DirectorError> {
         ledger::verify_ledger(&self.0, anchors).await
+    }
+
+    /// Every topic with its groups.
+    pub async fn topics(&self) -> Result<Page<TopicView>, DirectorError> {
+        topic::list(&self.0).await
+    }
+
+    /// One topic with its groups.
+    pub async fn topic(&self, name: &str) -> Result<TopicView, DirectorError> {
+        topic::show(&self.0, name).await
+    }
+
+    /// Messages of one partition after an offset, oldest first; the newest without one.
+    pub async fn messages(
+        &self,
+        name: &str,
+        partition: i64,
+        after: Option<i64>,
+        limit: Option<i64>,
+    ) -> Result<Page<MessageView>, DirectorError> {
+        topic::messages(&self.0, name, partition, after, limit).await
+    }
+
+    /// Produces one message to a configured topic.
+    pub async fn produce(
+        &self,
+        name: &str,
+        request: ProduceMessage,
+    ) -> Result<ProducedMessage, DirectorError> {
+        topic::produce(&self.0, name, request).await
+    }
+
+    /// The dead letters of a topic, of one group if named.
+    pub async fn dead_messages(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        limit: Option<i64>,
+    ) -> Result<Page<DeadMessageView>, DirectorError> {
+        topic::dead(&self.0, name, group, limit).await
+    }
+
+    /// Has one dead letter delivered once more.
+    pub async fn replay_message(
+        &self,
+        message: &str,
+        group: Option<&str>,
+    ) -> Result<MessagesChanged, DirectorError> {
+        topic::decide(&self.0, message, group, Decision::Replay).await
+    }
+
+    /// Says that nobody needs a message that is a dead letter or waits to be tried again.
+    pub async fn dismiss_message(
+        &self,
+        message: &str,
+        group: Option<&str>,
+    ) -> Result<MessagesChanged, DirectorError> {
+        topic::decide(&self.0, message, group, Decision::Dismiss).await
+    }
+
+    /// Has the dead letters of a group delivered once more, in order.
+    pub async fn drain_dead_messages(
+        &self,
+        name: &str,
+        group: Option<&str>,
+        limit: Option<i64>,
+    ) -> Result<MessagesChanged, DirectorError> {
+        topic::drain(&self.0, name, group, limit).await
+    }
+
+    /// Hands messages of a configured topic to a reader outside.
+    pub async fn fetch_messages(
+        &self,
+        name: &str,
+        group: &str,
+        request: FetchMessages,
+    ) -> Result<Page<MessageView>, DirectorError> {
+        topic::fetch(&self.0, name, group, request).await
+    }
+
+    /// Takes the answer of a reader outside about one message.
+    pub async fn finish_message(
+        &self,
+        name: &str,
+        group: &str,
+        request: FinishMessage,
+    ) -> Result<MessagesChanged, DirectorError> {
+        topic::finish(&self.0, name, group, request).await
+    }
+
+    /// Open alarms, newest first; with `all` those that are over too.
+    pub async fn alarms(
+        &self,
+        all: bool,
+        limit: Option<i64>,
+    ) -> Result<Page<AlarmView>, DirectorError> {
+        topic::alarms(&self.0, all, limit).await
+    }
+
+    /// Says that an alarm was seen.
+    pub async fn ack_alarm(&self, number: i64) -> Result<AlarmView, DirectorError> {
+        topic::ack_alarm(&self.0, number).await
     }
 
     /// Changes whenever something was appended to the ledger in this process.

@@ -1,7 +1,8 @@
 //! The engine: claims work for free slots, renews its claims, and runs each step to its end.
 //!
-//! Two kinds of actor: the loop here, which alone claims, and one task for each claimed step.
-//! They share the registry of what runs, through which a cancel or a stop reaches a step.
+//! Three kinds of actor: the loop here, which alone claims; one task for each claimed step; and the
+//! children, which renew leases and read topics. The first two share the registry of what runs,
+//! through which a cancel or a stop reaches a step.
 
 use crate::attempt::{self, After};
 use crate::director::Context;
@@ -9,10 +10,11 @@ use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
 use crate::{
-    account, call, dead, delivery, heartbeat, landing, node, record, room, schedule, shell, verify,
+    call, children, dead, delivery, heartbeat, landing, node, record, room, schedule, shell, verify,
 };
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, ClaimRequest, Lease, RefusalReason};
+use skep_topic::TopicWithoutReader;
 use skep_types::{FailureClass, JobKind, JobState, LandingState, NodeRole};
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,22 +39,32 @@ pub enum EngineError {
     /// The node could not be written down.
     #[error("join the nodes of this store")]
     Join(#[source] DirectorError),
+    /// A reader of a topic could not be started.
+    #[error("start the readers of topics")]
+    Readers(#[source] DbError),
+    /// A declared topic is read by nobody.
+    #[error(transparent)]
+    TopicWithoutReader(TopicWithoutReader),
 }
 
 impl EngineError {
     /// The stable code for users and scripts.
     pub const fn code(&self) -> &'static str {
         match self {
-            Self::Reconcile(_) | Self::Join(_) => "engine_failed",
+            Self::Reconcile(_) | Self::Join(_) | Self::Readers(_) => "engine_failed",
             Self::Shared(_) => "shared_folder_unusable",
             Self::NotShared { .. } => "shared_folder_differs",
+            Self::TopicWithoutReader(error) => error.code(),
         }
     }
 
     /// What to do about it.
     pub const fn hint(&self) -> &'static str {
         match self {
-            Self::Reconcile(_) | Self::Join(_) => "`skep doctor` says what is wrong",
+            Self::Reconcile(_) | Self::Join(_) | Self::Readers(_) => {
+                "`skep doctor` says what is wrong"
+            }
+            Self::TopicWithoutReader(error) => error.hint(),
             Self::Shared(_) => "`shared` of [cluster] names a folder that this user can write",
             Self::NotShared { .. } => {
                 "give every node the same `shared` folder in [cluster]; `skep node list` names them"
@@ -72,15 +84,14 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     // A node that may not join touches nothing of the others'.
     node::join(&context).await?;
     reconcile(&context).await.map_err(EngineError::Reconcile)?;
+    let children = match children::start(&context).await {
+        Ok(children) => children,
+        Err(error) => {
+            node::leave(&context).await;
+            return Err(error);
+        }
+    };
     context.started.send_replace(true);
-    let mut tasks = vec![
-        skep_stdx::spawn("heartbeat", heartbeat::run(Arc::clone(&context))),
-        skep_stdx::spawn("upkeep", heartbeat::upkeep(Arc::clone(&context))),
-    ];
-    if context.has_role(NodeRole::Engine) {
-        let deliveries = delivery::run(Arc::clone(&context));
-        tasks.push(skep_stdx::spawn("delivery", deliveries));
-    }
     let schedules = skep_stdx::spawn("schedule", schedule::run(Arc::clone(&context)));
     let works = context.has_role(NodeRole::Worker);
     let mut queue = context.db.listen(skep_queue::TOPIC);
@@ -100,9 +111,7 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
         }
     }
     drain(&context).await;
-    for task in tasks {
-        task.abort();
-    }
+    drop(children);
     // It hears the stop itself; a pre-check that does not end in time is taken up by the next start.
     if tokio::time::timeout(Duration::from_millis(DRAIN_MS), schedules)
         .await
@@ -403,7 +412,7 @@ pub(crate) async fn finish(
         None => record::clear_reason(tx, &lease.job).await?,
     }
     skep_gateway::revoke_of_job(tx, &lease.job).await?;
-    account::report_due(tx, &lease.job).await?;
+    delivery::report_due(tx, &lease.job).await?;
     crate::review::abandoned(tx, &lease.job).await
 }
 

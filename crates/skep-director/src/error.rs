@@ -137,14 +137,16 @@ impl DirectorError {
             Self::Usage { code, hint, .. } => (*code, hint.clone(), 2),
             Self::Policy { code, hint, .. } => (*code, hint.clone(), 3),
             Self::Conflict { code, hint, .. } => (*code, hint.clone(), 1),
-            Self::NotFound { noun, .. } => (
-                "not_found",
-                match *noun {
-                    "schedule" => "`skep schedule list` shows the schedules there are".to_owned(),
-                    _ => "`skep job list` shows the jobs there are".to_owned(),
-                },
-                4,
-            ),
+            Self::NotFound { noun, .. } => {
+                let hint = match *noun {
+                    "topic" | "group" => "`skep topic list` shows the topics there are",
+                    "message" => "`skep topic dead TOPIC` lists the dead letters",
+                    "alarm" => "`skep alarm list --all` shows the alarms there are",
+                    "schedule" => "`skep schedule list` shows the schedules there are",
+                    _ => "`skep job list` shows the jobs there are",
+                };
+                ("not_found", hint.to_owned(), 4)
+            }
             Self::Db(error) => {
                 let (code, hint) = error.storage_fault().map_or(
                     ("database_failed", "`skep doctor` says what is wrong"),

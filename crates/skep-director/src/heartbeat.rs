@@ -9,7 +9,7 @@ use crate::director::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{HEARTBEAT_MS, LEASE_MS};
 use crate::running::Signal;
-use crate::{account, dead, node};
+use crate::{dead, delivery, node};
 use skep_db::{DbError, Tx};
 use skep_stdx::Stopwatch;
 use skep_types::{FailureClass, JobId, NodeId};
@@ -122,7 +122,7 @@ pub(crate) async fn reconcile_once(
     let lost = skep_queue::reconcile(tx, restarted).await?.lost;
     for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
         dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
-        account::report_due(tx, &job.job).await?;
+        delivery::report_due(tx, &job.job).await?;
         crate::review::abandoned(tx, &job.job).await?;
     }
     Ok(lost.len())

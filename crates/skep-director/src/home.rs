@@ -91,6 +91,11 @@ impl Home {
         self.root.join("skep.lock")
     }
 
+    /// There as long as `skep up` runs, and after it if it did not stop in order.
+    pub fn up_marker(&self) -> PathBuf {
+        self.root.join("up.running")
+    }
+
     /// The local API token.
     pub fn token(&self) -> PathBuf {
         self.root.join("token")
@@ -145,6 +150,11 @@ impl Home {
     /// The artifacts of all jobs, by their digests.
     pub fn artifacts(&self) -> PathBuf {
         self.shared().join(crate::artifact::FOLDER)
+    }
+
+    /// Payloads of messages that were too large for their topic.
+    pub fn spill(&self) -> PathBuf {
+        self.shared().join("spill")
     }
 
     /// What workers and checks wrote, one folder for each job.

@@ -120,6 +120,8 @@ pub const DEAD_EVENTS: usize = 30;
 pub const DRAIN_MS: u64 = 10_000;
 /// The longest `prepare` command, in milliseconds.
 pub const PREPARE_MS: u64 = 600_000;
+/// How long a part of the engine that ended waits before it is started again, in milliseconds.
+pub const CHILD_PAUSE_MS: u64 = 1_000;
 /// One page of a list, when nothing is asked for and at the most.
 pub const PAGE_DEFAULT: i64 = 50;
 /// See [`PAGE_DEFAULT`].

@@ -21,7 +21,7 @@ pub(crate) use dead::{
     DeadQuery, DeadRow, DeadState, clear_dead, dead, dead_classes, dead_letters, put_death,
     set_dead,
 };
-pub(crate) use delivery::{DeliveryRow, delivery, open_deliveries, put_delivery};
+pub(crate) use delivery::{DeliveryRow, delivery, put_delivery, put_place, unsent_deliveries};
 pub(crate) use dispatch::{
     Dispatch, clear_reason, dispatch, pin_base, put_dispatch, put_reason, reason,
 };

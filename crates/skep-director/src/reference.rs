@@ -1,6 +1,6 @@
 //! Jobs by the names people use for them, and what people do to them: cancel, retry.
 
-use crate::account::report_due;
+use crate::delivery::report_due;
 use crate::director::Context;
 use crate::error::DirectorError;
 use crate::record::{Asked, Dispatch};

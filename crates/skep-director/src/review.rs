@@ -396,7 +396,7 @@ async fn move_author(
         record::put_reason(tx, &author.job, reason).await?;
     }
     if to == JobState::Done {
-        crate::account::report_due(tx, &author.job).await?;
+        crate::delivery::report_due(tx, &author.job).await?;
     }
     Ok(())
 }
@@ -419,7 +419,7 @@ pub(crate) async fn end_reviews(
         }
         record::finish_review(tx, &review.job, "void", None).await?;
         skep_gateway::revoke_of_job(tx, &review.job).await?;
-        crate::account::report_due(tx, &review.job).await?;
+        crate::delivery::report_due(tx, &review.job).await?;
         ended.push(review.job);
     }
     Ok(ended)

@@ -106,5 +106,11 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             sqlite: include_str!("../schema/0005-kinds-and-dead-letters.sqlite.sql"),
             postgres: include_str!("../schema/0005-kinds-and-dead-letters.postgres.sql"),
         },
+        Step {
+            version: 6,
+            intent: "deliver-by-topic",
+            sqlite: include_str!("../schema/0006-deliver-by-topic.sqlite.sql"),
+            postgres: include_str!("../schema/0006-deliver-by-topic.postgres.sql"),
+        },
     ],
 };

@@ -3,7 +3,7 @@
 use crate::error::Refusal;
 use crate::events::{self, EventQuery};
 use crate::server::Shared;
-use crate::{ledger, limits, metrics, schedule};
+use crate::{ledger, limits, metrics, schedule, topic};
 use axum::Json;
 use axum::body::Body;
 use axum::extract::rejection::QueryRejection;
@@ -79,6 +79,18 @@ pub(crate) fn handler(route: &Route) -> MethodRouter<Arc<Shared>> {
         Operation::LedgerEntries => on(verb, read_entries),
         Operation::LedgerHead => on(verb, read_head),
         Operation::VerifyLedger => on(verb, verify_ledger),
+        Operation::ListTopics => on(verb, topic::list),
+        Operation::ShowTopic => on(verb, topic::show),
+        Operation::ListMessages => on(verb, topic::messages),
+        Operation::ProduceMessage => on(verb, topic::produce),
+        Operation::ListDeadMessages => on(verb, topic::dead),
+        Operation::DrainDeadMessages => on(verb, topic::drain),
+        Operation::FetchMessages => on(verb, topic::fetch),
+        Operation::FinishMessage => on(verb, topic::finish),
+        Operation::ReplayMessage => on(verb, topic::replay),
+        Operation::DismissMessage => on(verb, topic::dismiss),
+        Operation::ListAlarms => on(verb, topic::alarms),
+        Operation::AckAlarm => on(verb, topic::ack_alarm),
         Operation::OpenApi => on(verb, openapi),
         Operation::ContractSchema => on(verb, contract_schema),
     }

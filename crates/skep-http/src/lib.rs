@@ -18,6 +18,7 @@ mod metrics;
 mod schedule;
 mod server;
 mod token;
+mod topic;
 
 pub use connection::{listen_on_loopback, listen_on_socket};
 pub use error::ServeError;

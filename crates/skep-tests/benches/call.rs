@@ -24,10 +24,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-const SCHEMA: [SchemaPart; 5] = [
+const SCHEMA: [SchemaPart; 6] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_topic::SCHEMA,
     skep_gateway::SCHEMA,
     skep_director::SCHEMA,
 ];
@@ -192,6 +193,8 @@ async fn director(store: &TestStore, db: &Db, key: &LedgerKey) -> anyhow::Result
         context_tokens: 200_000,
         output_tokens_max: Some(1_000),
     };
+    let topics = skep_director::topics(Vec::new())?;
+    topics.register(db).await?;
     Ok(Director::new(DirectorOptions {
         home,
         db: db.clone(),
@@ -211,6 +214,8 @@ async fn director(store: &TestStore, db: &Db, key: &LedgerKey) -> anyhow::Result
         serve_gateway: skep_http::serve_gateway(Arc::new(gateway)),
         ledger_public_key: key.public(),
         owner: "bench".to_owned(),
+        topics,
+        alert: Arc::new(|_| {}),
     }))
 }
 

@@ -9,6 +9,7 @@ pub(crate) mod program;
 mod queue;
 mod run;
 mod schedule;
+mod topic;
 
 use program::{Ran, Stage};
 use serde_json::Value;
@@ -114,6 +115,18 @@ fn every_help_fits_its_columns_and_goes_to_stdout() -> anyhow::Result<()> {
         &["data", "export"],
         &["data", "import"],
         &["data", "query"],
+        &["topic"],
+        &["topic", "list"],
+        &["topic", "show"],
+        &["topic", "tail"],
+        &["topic", "dead"],
+        &["topic", "replay"],
+        &["topic", "drain"],
+        &["topic", "dismiss"],
+        &["topic", "produce"],
+        &["alarm"],
+        &["alarm", "list"],
+        &["alarm", "ack"],
         &["doctor"],
         &["completions"],
     ];

@@ -8,6 +8,7 @@ mod check;
 mod claim;
 mod contract;
 mod dead;
+mod delivery;
 mod dispatch;
 mod end;
 mod honest;

@@ -17,9 +17,12 @@ fn run<F: Future<Output = anyhow::Result<()>>>(test: F) -> anyhow::Result<()> {
         .block_on(test)
 }
 
-/// A path that the route takes, whose job does not exist.
+/// A path that the route takes, whose job or topic does not exist.
 fn path_of(route: &Route) -> String {
-    let path = route.path.replace("{id}", "7");
+    let mut path = route.path.to_owned();
+    for parameter in ["{id}", "{topic}", "{group}", "{message}", "{number}"] {
+        path = path.replace(parameter, "7");
+    }
     // With a limit the events are one page, which ends.
     if path == "/api/v1/events" {
         format!("{path}?limit=5")

@@ -14,3 +14,4 @@ mod nodes;
 mod queue;
 mod schema;
 mod simulator;
+mod topic;

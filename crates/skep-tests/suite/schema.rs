@@ -19,6 +19,7 @@ pub(crate) const PARTS: &[SchemaPart] = &[
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_topic::SCHEMA,
     skep_gateway::SCHEMA,
     skep_director::SCHEMA,
 ];

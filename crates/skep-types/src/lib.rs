@@ -12,6 +12,7 @@ pub mod schedule;
 pub mod scope;
 pub mod state;
 mod text_enum;
+pub mod topic;
 pub mod verdict;
 
 pub use contract::{ContractStatus, ResultContract};
@@ -23,4 +24,5 @@ pub use schedule::{CatchUp, FiringCause, FiringState, Overlap, ScheduleState, Sl
 pub use scope::{Scope, ScopeError};
 pub use state::{AttemptState, DeliveryState, IllegalTransition, JobState, LandingState};
 pub use text_enum::UnknownWord;
+pub use topic::{AlarmKind, DeadReason, EffectState};
 pub use verdict::{Finding, FindingOutcome, Verdict};

@@ -2,12 +2,18 @@
 //!
 //! Help, man pages, completions and `docs/reference/cli.md` are all printed from this tree.
 
+mod data;
 mod dead;
 mod kind;
+mod ledger;
 pub(crate) mod schedule;
+mod topic;
 
+pub(crate) use data::{Data, DataExport, DataImport, DataQuery};
 pub(crate) use dead::{Dead, DeadDrain, DeadList, Grouping};
 pub(crate) use kind::{Call, ShellCommand};
+pub(crate) use ledger::{Ledger, LedgerExport, LedgerTail, LedgerVerify, RekeyReason};
+pub(crate) use topic::{Alarm, AlarmList, Topic, TopicDead, TopicDrain, TopicProduce, TopicTail};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use skep_types::{Gate, JobKind, JobState, NodeRole, Role, Tier};
@@ -101,6 +107,12 @@ pub(crate) enum Command {
     /// Move everything to another database or home, and ask it questions in SQL
     #[command(subcommand)]
     Data(Data),
+    /// Look at topics, produce messages, decide about dead letters
+    #[command(subcommand)]
+    Topic(Topic),
+    /// Look at what needs a person
+    #[command(subcommand)]
+    Alarm(Alarm),
     /// Check the installation; every finding comes with its remedy
     Doctor,
     /// Print the completions of a shell
@@ -456,164 +468,6 @@ pub(crate) struct NodeReference {
     /// The node's id, its host's name, or `here`
     #[arg(value_name = "NODE")]
     pub(crate) node: String,
-}
-
-/// `skep ledger`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Ledger {
-    /// Print the newest events
-    Tail(LedgerTail),
-    /// Recompute the whole chain, of the store or of an export; exit code 1 on tampering
-    Verify(LedgerVerify),
-    /// Print the signed end of the chain, to be kept elsewhere
-    Head,
-    /// Write every event as JSON lines, with everything that proves them
-    Export(LedgerExport),
-    /// Go on under another signing key, on record
-    Rekey(LedgerRekey),
-}
-
-/// `skep ledger verify`
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Recompute the whole chain: every payload, every hash, and the signature of the \
-    head. Exit code 1, the first bad event and the kind of fault on tampering.\n\n\
-    With --export a file is verified that `skep ledger export` wrote. That needs neither a home \
-    nor a database, so anybody can do it anywhere.\n\n\
-    No check inside one store finds that a whole earlier state was put back. Keep what `skep \
-    ledger head` prints somewhere else and hand it to --anchor."
-)]
-pub(crate) struct LedgerVerify {
-    /// Verify this export instead of the store; `-` is the standard input
-    #[arg(long, value_name = "FILE")]
-    pub(crate) export: Option<PathBuf>,
-    /// The public key that has to have signed the export [default: the one that it names]
-    #[arg(long, value_name = "PUBLIC_KEY", requires = "export")]
-    pub(crate) key: Option<String>,
-    /// A head that was noted down, which has to be in the chain; may be repeated
-    #[arg(long, value_name = "SEQ:HASH")]
-    pub(crate) anchor: Vec<String>,
-}
-
-/// `skep ledger rekey`
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Go on under another signing key, and record in the ledger that this was done, \
-    why, and where.\n\n\
-    Nobody may run the home meanwhile. After `--reason lost` the file `ledger.key` of the home \
-    holds the new key; for the other reasons a new one is made, and the old one is kept as \
-    `ledger.key.until-N`. With several nodes on one PostgreSQL, stop all of them first."
-)]
-pub(crate) struct LedgerRekey {
-    /// Why: `lost` when the old key is gone, `exposed` when others may have it, or `planned`
-    #[arg(long, value_name = "REASON")]
-    pub(crate) reason: RekeyReason,
-}
-
-/// Why a ledger goes on under another key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum RekeyReason {
-    /// The old key is gone
-    Lost,
-    /// Somebody else may have the old key
-    Exposed,
-    /// As a matter of routine
-    Planned,
-}
-
-/// `skep ledger tail`
-#[derive(Debug, Args)]
-pub(crate) struct LedgerTail {
-    /// The most events to print
-    #[arg(long, short = 'n', value_name = "COUNT", default_value_t = 20, value_parser = clap::value_parser!(i64).range(1..=1000))]
-    pub(crate) limit: i64,
-    /// Print the events after this number instead of the newest
-    #[arg(long, value_name = "NUMBER")]
-    pub(crate) cursor: Option<i64>,
-    /// Only events of this job, by its id
-    #[arg(long, value_name = "ID")]
-    pub(crate) subject: Option<String>,
-    /// Go on printing events as they happen; needs a server
-    #[arg(long, short)]
-    pub(crate) follow: bool,
-}
-
-/// `skep ledger export`
-#[derive(Debug, Args)]
-pub(crate) struct LedgerExport {
-    /// A new file; `-` is the standard output
-    #[arg(value_name = "FILE", default_value = "-")]
-    pub(crate) file: PathBuf,
-    /// The earlier spelling of FILE
-    #[arg(long, short, value_name = "FILE", hide = true, conflicts_with = "file")]
-    pub(crate) output: Option<PathBuf>,
-}
-
-/// `skep data`
-#[derive(Debug, Subcommand)]
-pub(crate) enum Data {
-    /// Write everything of the home to one file
-    Export(DataExport),
-    /// Take such a file into an empty database, on either engine
-    Import(DataImport),
-    /// Ask the database a question in SQL; nothing can be changed
-    Query(DataQuery),
-}
-
-/// `skep data export`
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Write everything of the home to one file of JSON lines, which either engine takes.\n\n\
-    The database is read as it stands at one moment, also while a server runs. The file is for its \
-    owner's eyes only: it holds every instruction and result."
-)]
-pub(crate) struct DataExport {
-    /// A file that does not exist yet; `-` is the standard output
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// With reports, logs and the engine's own repositories
-    #[arg(long)]
-    pub(crate) files: bool,
-    /// With the ledger's key and the API token; the file is then a secret
-    #[arg(long)]
-    pub(crate) with_keys: bool,
-}
-
-/// `skep data import`
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Take what `skep data export` wrote into the empty database that the configuration \
-    names.\n\n\
-    The file is held against its digest first. Then everything is stored in one transaction, read \
-    back and compared, and only then committed: a failed or killed import leaves nothing. Jobs that \
-    were under way go on at the next start."
-)]
-pub(crate) struct DataImport {
-    /// The file; `-` is the standard input
-    #[arg(value_name = "FILE")]
-    pub(crate) file: PathBuf,
-    /// Store U+FFFD where a text has a zero character, which PostgreSQL cannot hold
-    #[arg(long)]
-    pub(crate) replace_zero: bool,
-}
-
-/// `skep data query`
-#[derive(Debug, Args)]
-#[command(
-    long_about = "Ask the database a question in SQL. The connection is read-only, so nothing can be \
-    changed, and a server that runs is not disturbed.\n\n\
-    docs/reference/sql.md lists every table, view and column. With `--json` each row is a line."
-)]
-pub(crate) struct DataQuery {
-    /// One SELECT
-    #[arg(value_name = "SQL")]
-    pub(crate) sql: String,
-    /// The most rows to print
-    #[arg(long, value_name = "COUNT", default_value_t = 1_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..=1_000_000))]
-    pub(crate) limit: usize,
-    /// The longest time the database may take, in seconds
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=3_600))]
-    pub(crate) timeout: u64,
 }
 
 /// `skep completions`

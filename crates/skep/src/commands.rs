@@ -1,5 +1,6 @@
 //! The commands: each asks one use case and prints its answer.
 
+pub(crate) mod alarm;
 pub(crate) mod call;
 pub(crate) mod completions;
 pub(crate) mod data;
@@ -16,6 +17,7 @@ pub(crate) mod queue;
 pub(crate) mod run;
 pub(crate) mod schedule;
 pub(crate) mod shell;
+pub(crate) mod topic;
 pub(crate) mod turn;
 pub(crate) mod up;
 

@@ -7,6 +7,7 @@ mod error;
 mod example;
 mod keys;
 mod limits;
+mod topic;
 
 pub(crate) use error::ConfigError;
 pub(crate) use example::{example, reference};
@@ -24,6 +25,7 @@ use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use toml::de::{DeTable, DeValue};
+pub(crate) use topic::TopicTable;
 
 /// The name of the file in the home and in the current folder.
 pub(crate) const FILE_NAME: &str = "skep.toml";
@@ -57,6 +59,8 @@ pub(crate) struct Config {
     pub(crate) database: DatabaseTable,
     /// What several nodes share.
     pub(crate) cluster: ClusterTable,
+    /// Topics by name, as they stand in the file.
+    pub(crate) topic: BTreeMap<String, TopicTable>,
 }
 
 /// `[server]`
@@ -126,6 +130,7 @@ struct File {
     server: ServerTable,
     database: DatabaseTable,
     cluster: ClusterTable,
+    topic: BTreeMap<String, TopicTable>,
 }
 
 impl Config {
@@ -183,6 +188,7 @@ impl Config {
             server: file.server,
             database: file.database,
             cluster: file.cluster,
+            topic: file.topic,
         };
         config.check_parts()?;
         Ok(config)

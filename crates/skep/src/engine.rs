@@ -5,13 +5,15 @@
 use crate::config::{Config, Database, Secrets};
 use crate::failure::{Failure, with_causes};
 use crate::home_lock::HomeLock;
+use crate::output;
 use skep_api::{LedgerEntries, LedgerHeadView};
 use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
 use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts, NodeOptions};
 use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, GatewayTables, Locality, Timeouts};
 use skep_http::{Server, ServerOptions, Services, listen_on_socket, serve_gateway};
 use skep_ledger::{LedgerError, LedgerKey, SealerService};
-use skep_stdx::{OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
+use skep_stdx::{Clock as _, OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
+use skep_topic::{RestartWatch, alarm};
 use skep_types::{NodeId, NodeRole};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -34,10 +36,11 @@ const GATEWAY_STOP_MS: u64 = 2_000;
 const CALLS_UPKEEP_MS: u64 = 30_000;
 
 /// The tables of every crate, in the order of their layers.
-pub(crate) const SCHEMA: [SchemaPart; 5] = [
+pub(crate) const SCHEMA: [SchemaPart; 6] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_topic::SCHEMA,
     skep_gateway::SCHEMA,
     skep_director::SCHEMA,
 ];
@@ -77,6 +80,19 @@ impl OpenHome {
     /// The store and the key of its ledger, for who goes on under another one.
     pub(crate) const fn ledger(&self) -> (&Db, &LedgerKey) {
         (&self.db, &self.ledger_key)
+    }
+
+    /// Counts that `child` was started again after an end that was not in order, and raises an
+    /// alarm if that was too often: on stderr, in a file of the home, and in the store.
+    pub(crate) async fn count_restart(&self, child: &str) {
+        let watch = RestartWatch::at(self.home.root().to_owned());
+        let counted = match watch.count(child, SystemClock.now_ms(), output::alert) {
+            Ok(restarts) => alarm::restart_counted(&self.db, child, restarts).await,
+            Err(error) => return output::alert(&format!("restarts cannot be counted: {error}")),
+        };
+        if let Err(error) = counted {
+            tracing::error!(error = with_causes(&error), "an alarm was not recorded");
+        }
     }
 
     /// Opens what the lock guards. With [`Secrets::Left`] no model can be called.
@@ -134,6 +150,11 @@ impl OpenHome {
             let hint = "`skep doctor` checks every provider of the configuration";
             Failure::usage(error.code(), failed_to(&error), hint)
         })?);
+        let topics = config.topics()?;
+        topics
+            .register(&db)
+            .await
+            .map_err(|error| Failure::usage(error.code(), failed_to(&error), error.hint()))?;
         let director = Director::new(DirectorOptions {
             home: home.clone(),
             db: db.clone(),
@@ -150,6 +171,8 @@ impl OpenHome {
             serve_gateway: serve_gateway(gateway.clone()),
             ledger_public_key: ledger_key.public(),
             owner: owner(),
+            topics,
+            alert: Arc::new(output::alert),
         });
         Ok(Self {
             director,
@@ -193,7 +216,8 @@ pub(crate) struct RunningHome {
 }
 
 impl RunningHome {
-    /// Starts the engine, and serves the port too if one is given with its token.
+    /// Starts the engine, serves the port too if one is given with its token, and waits until the
+    /// engine takes work. Fails as the engine does if it cannot start.
     pub(crate) async fn start(
         served: ServedHome,
         port: Option<(TcpListener, Secret)>,
@@ -218,19 +242,20 @@ impl RunningHome {
             server.serve_network(listener, &token, services);
         }
         let director = open.director.clone();
-        let running = director.clone();
-        let mut engine = skep_stdx::spawn("engine", async move { running.run().await });
-        // Ready is who has joined the nodes of the store: whoever asks then finds it among them.
-        tokio::select! {
-            () = director.started() => {}
-            ended = &mut engine => return Err(engine_failure(ended)),
-        }
-        Ok(Self {
+        let runner = director.clone();
+        let engine = skep_stdx::spawn("engine", async move { runner.run().await });
+        let mut running = Self {
             open,
             server: Some(server),
             engine,
             upkeep,
-        })
+        };
+        let failure = tokio::select! {
+            () = director.started() => return Ok(running),
+            failure = running.engine_ended() => failure,
+        };
+        running.stop().await;
+        Err(failure)
     }
 
     /// The use cases.
@@ -305,6 +330,9 @@ fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>
     let hint = "`skep doctor` says what is wrong";
     match ended {
         Ok(Ok(())) => Failure::unreachable("engine_stopped", "the engine stopped", hint),
+        Ok(Err(error @ EngineError::TopicWithoutReader(_))) => {
+            Failure::usage(error.code(), failed_to(&error), error.hint())
+        }
         Ok(Err(error)) => Failure::unreachable(error.code(), failed_to(&error), error.hint()),
         Err(error) => Failure::unreachable(
             "engine_failed",

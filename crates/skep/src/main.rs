@@ -118,6 +118,8 @@ async fn dispatch(session: &Session, command: &Command) -> Result<Exit, Failure>
         Command::Dead(arguments) => commands::dead::dead(session, arguments).await,
         Command::Ledger(arguments) => commands::ledger::ledger(session, arguments).await,
         Command::Data(arguments) => commands::data::data(session, arguments).await,
+        Command::Topic(arguments) => commands::topic::topic(session, arguments).await,
+        Command::Alarm(arguments) => commands::alarm::alarm(session, arguments).await,
         Command::Doctor => commands::doctor::doctor(session).await,
         Command::Completions(arguments) => {
             commands::completions::print(&session.printer, arguments)

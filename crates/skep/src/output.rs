@@ -18,6 +18,13 @@ pub(crate) const COLUMNS_MAX: usize = 100;
 /// Terminals narrower than this get tables of this width all the same, in columns.
 const COLUMNS_MIN: usize = 60;
 
+/// Says one sentence on stderr, whatever was asked about quiet and colour: it is about the program
+/// itself, and the log may be what is broken.
+pub(crate) fn alert(said: &str) {
+    // Nobody is left to be told if stderr is gone.
+    let _ = writeln!(io::stderr().lock(), "alarm: {said}");
+}
+
 /// KnownSecrets that were read so far; shared by the printer and the log.
 pub(crate) type KnownSecrets = Arc<RwLock<Redactor>>;
 

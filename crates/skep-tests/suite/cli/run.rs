@@ -133,7 +133,7 @@ fn read_afterwards(stage: &Stage) -> anyhow::Result<()> {
         .map(serde_json::from_str)
         .collect::<Result<_, _>>()?;
     let kinds: Vec<&Value> = events.iter().map(|event| &event["kind"]).collect();
-    let expected = ["job_advanced", "report_delivered", "node_left"];
+    let expected = ["messages_delivered", "report_delivered", "node_left"];
     assert_eq!(kinds[1..], expected, "the newest comes last: {tail}");
     Ok(())
 }

@@ -97,10 +97,11 @@ reply = { blocks = [{ text = "nothing" }] }
 "#;
 
 /// The tables of every crate, in the order of their layers.
-pub(crate) const SCHEMA: [SchemaPart; 5] = [
+pub(crate) const SCHEMA: [SchemaPart; 6] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_topic::SCHEMA,
     skep_gateway::SCHEMA,
     skep_director::SCHEMA,
 ];
@@ -260,6 +261,8 @@ impl Engine {
             timeouts: Timeouts::default(),
         })?;
         gateway.prepare(true).await?;
+        let topics = skep_director::topics(Vec::new())?;
+        topics.register(&db).await?;
         let director = Director::new(DirectorOptions {
             home: home.clone(),
             db: db.clone(),
@@ -276,6 +279,8 @@ impl Engine {
             serve_gateway: skep_http::serve_gateway(Arc::new(gateway)),
             ledger_public_key: key.public(),
             owner: "ada".to_owned(),
+            topics,
+            alert: Arc::new(|_| {}),
         });
         let runner = director.clone();
         let running = skep_stdx::spawn("engine", async move { runner.run().await });

@@ -17,10 +17,11 @@ use std::sync::Arc;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-const SCHEMA: [SchemaPart; 5] = [
+const SCHEMA: [SchemaPart; 6] = [
     skep_authority::SCHEMA,
     skep_ledger::SCHEMA,
     skep_queue::SCHEMA,
+    skep_topic::SCHEMA,
     skep_gateway::SCHEMA,
     skep_director::SCHEMA,
 ];
@@ -71,6 +72,8 @@ impl TestServer {
             entropy: entropy.clone(),
             timeouts: Timeouts::default(),
         })?);
+        let topics = skep_director::topics(Vec::new())?;
+        topics.register(&db).await?;
         let director = Director::new(DirectorOptions {
             home: home.clone(),
             db: db.clone(),
@@ -87,6 +90,8 @@ impl TestServer {
             serve_gateway: skep_http::serve_gateway(gateway.clone()),
             ledger_public_key: ledger_key.public(),
             owner: "a test".to_owned(),
+            topics,
+            alert: Arc::new(|_| {}),
         });
         let mut server = Server::new(ServerOptions {
             director,

@@ -35,6 +35,12 @@ pub(crate) async fn up(session: &Session, arguments: &Up) -> Result<Exit, Failur
     }
     let open = OpenHome::open_as(&home, lock, &config, Secrets::Needed, node).await?;
     let view = view(&home, address, &token);
+    let marker = home.up_marker();
+    // It is there if the server before this one did not stop in order.
+    if marker.exists() {
+        open.count_restart("up").await;
+    }
+    mark(&marker)?;
     let mut running =
         RunningHome::start(ServedHome::serve(open)?, Some((listener, token.secret))).await?;
     if let Err(failure) = print(&session.printer, &view) {
@@ -48,7 +54,21 @@ pub(crate) async fn up(session: &Session, arguments: &Up) -> Result<Exit, Failur
     };
     session.printer.note("stopping; once more to stop at once");
     running.stop().await;
+    if outcome.is_ok() {
+        // If it stays, the next start counts one restart too many.
+        drop(std::fs::remove_file(marker));
+    }
     outcome
+}
+
+fn mark(marker: &std::path::Path) -> Result<(), Failure> {
+    std::fs::write(marker, b"").map_err(|error| {
+        Failure::unreachable(
+            "home_unwritable",
+            format!("the file {} cannot be written: {error}", marker.display()),
+            "check that the home is writable and the disk not full, then `skep doctor`",
+        )
+    })
 }
 
 fn view(home: &Home, address: SocketAddr, token: &LocalToken) -> ServerView {

@@ -81,11 +81,12 @@ fn rule(key: &Key) -> String {
     }
 }
 
-/// Keys of the example that only another kind of provider, worker or store takes.
+/// Keys of the example that only another kind of provider, worker or store takes, or that name a
+/// file which has to be there.
 fn is_for_another_kind(key: &Key) -> bool {
     matches!(
         key.path,
-        "provider.NAME.script" | "worker.NAME.command" | "cluster.shared"
+        "provider.NAME.script" | "worker.NAME.command" | "cluster.shared" | "topic.NAME.schema"
     )
 }
 

@@ -12,8 +12,12 @@ use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as 
 use std::path::{Path, PathBuf};
 
 /// Folders of files that jobs left: small, of value to people, and not made anew.
-const FOLDERS: [(&str, &str); 4] = [
+const FOLDERS: [(&str, &str); 5] = [
     ("artifacts", "what jobs left for other jobs"),
+    (
+        "spill",
+        "payloads of messages that were too large for their topic",
+    ),
     ("reports", "delivered accounts of ended jobs"),
     ("logs", "what workers and checks wrote"),
     (

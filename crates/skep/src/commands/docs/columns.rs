@@ -4,9 +4,18 @@
 /// Lines by column, or by `table.column`, in the order of the alphabet.
 pub(super) const COLUMNS: &[(&str, &str)] = &[
     (
+        "acked_at_ms",
+        "when somebody said that it was seen, in milliseconds since 1970",
+    ),
+    (
         "after_lane",
         "where the next claim that weighs lanes begins",
     ),
+    (
+        "alarm.kind",
+        "what is wrong: `stage_silent`, `group_behind`, `message_oversize` or `restarts_too_many`",
+    ),
+    ("alarm.subject", "what it is about"),
     ("amount_micro_usd", "what the call holds of the budget"),
     (
         "anchor_ms",
@@ -82,14 +91,20 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "when the state last changed, in milliseconds since 1970",
     ),
     ("check_run.place", "the check's place in the list, from 1"),
+    ("checkpoint.date", "the day that they count for"),
     ("checks", "the checks, a JSON list of commands"),
     ("checksum", "SHA-256 of the step's text"),
+    (
+        "cleared_at_ms",
+        "when it was over, in milliseconds since 1970; null while open",
+    ),
     ("command", "the command line"),
     ("commit_oid", "the commit"),
     (
         "configured_micro_usd",
         "what the configuration last said; null for budgets of jobs and keys",
     ),
+    ("consumer", "who does the steps"),
     ("contract", "what the worker claims, a JSON document"),
     ("contract_error", "why the contract cannot be read"),
     ("cost_micro_usd", "what it cost, in millionths of a dollar"),
@@ -119,16 +134,48 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "debounce",
         "requests of one owner with this name become one job",
     ),
+    (
+        "declared_at_ms",
+        "when it was declared last, in milliseconds since 1970",
+    ),
+    (
+        "dedup_id",
+        "producing the same id again makes no second message",
+    ),
+    (
+        "delivery.message",
+        "its message of the topic `reports`; null for a report from before there were topics",
+    ),
     ("delivery.place", "where the report lies"),
     ("digest", "the digest of the whole request"),
+    ("dismissed", "messages that were dismissed"),
     ("dispatch.command", "the worker's command, a JSON list"),
     (
         "dispatch.scope",
         "what the worker may write, a JSON list of globs",
     ),
+    ("done_at_ms", "when it was done, in milliseconds since 1970"),
     ("draining", "1 while it takes no more work"),
     ("due_ms", "when the first slot after the cursor is due"),
     ("duration_ms", "how long it took, in milliseconds"),
+    (
+        "effect.due_ms",
+        "when its holder is taken for dead, in milliseconds since 1970",
+    ),
+    ("effect.fence", "the claim of the job that wants it"),
+    ("effect.holder", "who performs it now"),
+    ("effect.kind", "what is done, as `mail`"),
+    ("effect.outcome", "what was read back"),
+    (
+        "effect.state",
+        "`planned`, `started`, `done`, `failed` or `unknown`",
+    ),
+    ("effect.tries", "how often it was performed or looked for"),
+    ("effect.why", "why it failed or is unknown"),
+    (
+        "effect_key",
+        "the effect's name among those of its kind; performed once",
+    ),
     ("ended_at", "when it ended, in milliseconds since 1970"),
     ("ended_at_ms", "when it ended, in milliseconds since 1970"),
     (
@@ -154,6 +201,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "the number of the claim; only the highest of a job is current",
     ),
     ("findings", "what was found, claim by claim, a JSON list"),
+    ("first_offset", "where the group began"),
     ("first_seq", "the number of its first entry"),
     ("flow_key", "jobs with one key share a limit of their own"),
     ("flow_key_max", "how many of the key run at a time"),
@@ -172,9 +220,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("id", "the row's own id"),
     ("idempotency_key", "what the owner calls the request"),
     ("input_tokens", "tokens read at full price"),
+    ("input_total", "what it has taken in"),
     ("instruction", "the task, in words"),
     ("intent", "why, in words joined by hyphens"),
     ("isolation", "the proof of the fence, a JSON document"),
+    ("item", "what they are done for"),
     (
         "jitter_ms",
         "how much later than its slot a firing may be due, in milliseconds",
@@ -220,6 +270,10 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "jobs that every limit treats alike stand in one lane; not for reading",
     ),
     (
+        "last_at_ms",
+        "when it was raised last, in milliseconds since 1970",
+    ),
+    (
         "last_event",
         "the highest event that has a place in the chain",
     ),
@@ -237,6 +291,10 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("ledger_event.id", "the order of writing"),
     ("ledger_event.kind", "what happened, in the past tense"),
     ("ledger_event.version", "the version of the payload's shape"),
+    (
+        "ledger_seq",
+        "the last entry of the ledger that was fed into the topic",
+    ),
     (
         "left_at",
         "when it stopped in good order, in milliseconds since 1970",
@@ -258,6 +316,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "how often an engine died or lost its lease over it",
     ),
     ("low_event", "the lowest event of the segment"),
+    (
+        "message_key",
+        "messages of one key are read in order, one at a time",
+    ),
+    ("message_offset", "the message's place in its partition"),
     ("missed", "slots missed since it was added"),
     ("missed_count", "how many slots were missed"),
     ("missed_from_ms", "the first of a range of missed slots"),
@@ -274,6 +337,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("node", "the node that claimed it"),
     ("node.version", "the version of the program"),
     ("number", "its number for people; grows, has gaps"),
+    ("occurrences", "how often it was raised while open"),
     ("old_commit", "where the target stood before"),
     ("on_exhaust", "what happens when it is used up"),
     ("one", "always 1: the table has one row"),
@@ -282,6 +346,7 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "its place in the line: when it was due, less its priority's head start",
     ),
     ("output_tokens", "tokens written"),
+    ("output_total", "what it has given out"),
     ("overlap", "what it does when a run is under way"),
     (
         "overlap_max",
@@ -290,13 +355,26 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("owner", "on whose authority"),
     ("parent", "the job that it is a part of"),
     ("parent_id", "the job that is reviewed"),
+    (
+        "partition",
+        "the part of the topic that keeps its order, from 0",
+    ),
+    (
+        "partitions",
+        "how many parts the topic has, each with an order of its own",
+    ),
     ("pause_reason", "why it was paused, in words"),
     ("paused_at_ms", "since when, in milliseconds since 1970"),
     (
         "payload",
         "what the event says, JSON as it was hashed; null once purged",
     ),
+    ("payload_bytes_max", "the largest payload, in bytes"),
     ("period", "how often its sums begin anew"),
+    (
+        "planned_at_ms",
+        "when it was planned, in milliseconds since 1970",
+    ),
     (
         "precheck",
         "the command that decides whether there is something to do",
@@ -310,15 +388,29 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("precheck_seconds_max", "how long the pre-check may take"),
     ("price_book", "the version of the prices that were used"),
     ("priority", "the greater number goes first"),
+    (
+        "produced_at_ms",
+        "when it was produced, in milliseconds since 1970",
+    ),
     ("project", "what it belongs to"),
     ("provider", "who serves the model"),
     ("purpose", "why it is done"),
     ("queue", "the queue that it stands in"),
     (
+        "raised_at_ms",
+        "when it was raised first, in milliseconds since 1970",
+    ),
+    (
         "read_back_at",
         "when the commit was read back, in milliseconds since 1970",
     ),
+    ("reader_group", "the group that reads"),
+    (
+        "readers",
+        "who reads it: `running` with the engine, `outside` or `none`",
+    ),
     ("reason", "why, in words"),
+    ("reference", "where a payload lies that is not in the row"),
     (
         "refusals",
         "tool calls that the fence or the policy refused",
@@ -327,6 +419,10 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("report", "what the worker wrote for its reader"),
     ("request", "what each run asks for, a JSON document"),
     ("request_bytes", "the request's length"),
+    (
+        "request_digest",
+        "SHA-256 of what was asked for, so that another request under the same key is refused",
+    ),
     ("request_sha256", "SHA-256 of the request's body"),
     (
         "reserved_micro_usd",
@@ -334,9 +430,18 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("result", "VALID, INVALID or MISSING"),
     (
+        "retention_bytes",
+        "how much is kept at most, in bytes; null for any amount",
+    ),
+    (
+        "retention_ms",
+        "how long a message is kept at least, in milliseconds",
+    ),
+    (
         "retired_at",
         "when it was taken out of force, in milliseconds since 1970",
     ),
+    ("retries", "how often it was put off without being counted"),
     ("reviewed_commit", "the commit that a review looks at"),
     ("reviewer", "the worker that reviews"),
     ("reviews", "the job that a review is about"),
@@ -365,6 +470,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     (
         "seen_at",
         "when it was last seen, in milliseconds since 1970",
+    ),
+    ("seen_blocked", "dead letters when it was last looked at"),
+    (
+        "seen_output",
+        "what it had given out when it was last looked at",
     ),
     ("seq", "the place in the chain, without gaps"),
     ("session_id", "the harness's own name for the conversation"),
@@ -399,6 +509,11 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
         "when its worker started, in milliseconds since 1970",
     ),
     ("state", "where it stands"),
+    (
+        "status",
+        "what its reader says of a message that went on incomplete",
+    ),
+    ("step", "the step"),
     ("subject", "whom or what it is about: an id, or `home`"),
     ("target", "the branch that it lands on"),
     ("target_branch", "the branch to land on"),
@@ -409,6 +524,66 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ),
     ("timing", "when it fires: a cron line or an interval"),
     ("tip_commit", "the commit that the worker left"),
+    ("topic", "the topic's name in the configuration"),
+    (
+        "topic.silent_after_ms",
+        "an alarm when nothing comes out for so long, in milliseconds; null for never",
+    ),
+    (
+        "topic_cursor.next_offset",
+        "what comes before it was handed out",
+    ),
+    (
+        "topic_dedup.digest",
+        "SHA-256 of the payload, so that another one under the same id is refused",
+    ),
+    ("topic_group.name", "the group's name in the configuration"),
+    (
+        "topic_group.silent_after_ms",
+        "the same for this group alone",
+    ),
+    (
+        "topic_item.due_ms",
+        "when it is handed out again, in milliseconds since 1970",
+    ),
+    (
+        "topic_item.fence",
+        "the number of the handing out; an answer with a lower one is refused",
+    ),
+    ("topic_item.holder", "the reader that has it"),
+    ("topic_item.losses", "how often a reader was lost over it"),
+    ("topic_item.reason", "why it is a dead letter"),
+    (
+        "topic_item.state",
+        "`pending`, `delivering`, `blocked` (a dead letter), `delivered` or `dismissed`",
+    ),
+    ("topic_item.tries", "how often it was refused"),
+    ("topic_message.bytes", "how large the payload is, in bytes"),
+    ("topic_message.digest", "SHA-256 of the payload"),
+    (
+        "topic_message.payload",
+        "what it says; null when it lies in a file",
+    ),
+    (
+        "topic_partition.bytes",
+        "how much its messages hold, in bytes",
+    ),
+    (
+        "topic_partition.next_offset",
+        "the offset of the next message",
+    ),
+    (
+        "topic_stage.silent_after_ms",
+        "an alarm when it has input and gives nothing out for so long, in milliseconds",
+    ),
+    (
+        "tries_max",
+        "refusals after which a message is a dead letter",
+    ),
+    (
+        "turn",
+        "the partition with the lowest one is looked at first",
+    ),
     (
         "unconfirmed_micro_usd",
         "held for calls whose end is unknown, in millionths of a dollar",
@@ -417,9 +592,14 @@ pub(super) const COLUMNS: &[(&str, &str)] = &[
     ("verdict", "what the reviewer says"),
     ("version", "its number, from 1"),
     (
+        "waiting_since_ms",
+        "since when it owes an output, in milliseconds since 1970",
+    ),
+    (
         "waivers",
         "findings that are acceptable, and why, a JSON document",
     ),
+    ("why", "what its reader said of it"),
     (
         "window_start",
         "when the window began, in milliseconds since 1970",
