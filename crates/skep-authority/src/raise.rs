@@ -1,6 +1,6 @@
 //! Giving authority out, and taking it back.
 
-use skep_db::{DbError, Tx, Value, batches, placeholders, rows};
+use skep_db::{DbError, Kind, Rows, Tx, Value, batches, placeholders};
 use skep_types::{Fence, JobId};
 
 /// Makes `holder` the only one with authority over each of the jobs, under the fence beside it.
@@ -12,26 +12,21 @@ pub async fn grant(
     fences: &[(&JobId, Fence)],
     holder: &str,
 ) -> Result<(), DbError> {
-    for batch in batches(fences) {
-        let sql = format!(
-            "INSERT INTO authority (job_id, fence, holder) VALUES {}
-            ON CONFLICT (job_id) DO UPDATE SET fence = excluded.fence, holder = excluded.holder
-            WHERE excluded.fence > authority.fence",
-            rows(batch.len(), 3)
-        );
-        let values: Vec<Value> = batch
-            .iter()
-            .flat_map(|(job, fence)| [job.as_str().into(), fence.0.into(), holder.into()])
-            .collect();
-        let given = tx.execute(&sql, &values).await?;
-        if given != batch.len() as u64 {
-            return Err(DbError::BadClosure {
-                operation: "grant authority",
-                reason: "a fence did not grow",
-            });
-        }
+    let sql = "WITH r (job_id, fence, holder) AS (/*rows*/)
+        INSERT INTO authority (job_id, fence, holder) SELECT job_id, fence, holder FROM r WHERE true
+        ON CONFLICT (job_id) DO UPDATE SET fence = excluded.fence, holder = excluded.holder
+        WHERE excluded.fence > authority.fence";
+    let rows = fences
+        .iter()
+        .map(|(job, fence)| [job.as_str().into(), fence.0.into(), holder.into()]);
+    let rows = Rows::new(&[Kind::Text, Kind::Int, Kind::Text], rows);
+    if tx.execute_rows(sql, &rows).await? == fences.len() as u64 {
+        return Ok(());
     }
-    Ok(())
+    Err(DbError::BadClosure {
+        operation: "grant authority",
+        reason: "a fence did not grow",
+    })
 }
 
 /// Leaves nobody with authority over the jobs; every fence given out is stale.

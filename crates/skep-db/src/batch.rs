@@ -1,4 +1,4 @@
-//! Statements over many rows at once.
+//! Statements over many ids at once.
 //!
 //! A list is cut into pieces of a few fixed sizes, so that the statements for them stay prepared:
 //! the cost of a row is then the row's, not the statement's.
@@ -20,30 +20,15 @@ pub fn batches<T>(items: &[T]) -> impl Iterator<Item = &[T]> {
     })
 }
 
-/// `(?1, ?2), (?3, ?4)` for two rows of two columns: what follows `VALUES`.
-pub fn rows(rows: usize, columns: usize) -> String {
-    let mut sql = String::with_capacity(rows * columns * 6);
-    for row in 0..rows {
-        sql.push_str(if row == 0 { "(" } else { ", (" });
-        push_placeholders(&mut sql, row * columns + 1, columns);
-        sql.push(')');
-    }
-    sql
-}
-
 /// `?3, ?4, ?5` for three from 3 on: what stands in `IN (…)`.
 pub fn placeholders(first: usize, count: usize) -> String {
     let mut sql = String::with_capacity(count * 6);
-    push_placeholders(&mut sql, first, count);
-    sql
-}
-
-fn push_placeholders(sql: &mut String, first: usize, count: usize) {
     for number in first..first + count {
         let comma = if number == first { "" } else { ", " };
         // Writing to a String cannot fail.
         let _ = write!(sql, "{comma}?{number}");
     }
+    sql
 }
 
 #[cfg(test)]
@@ -69,7 +54,6 @@ mod tests {
 
     #[test]
     fn placeholders_are_numbered_through() {
-        assert_eq!(rows(2, 2), "(?1, ?2), (?3, ?4)");
         assert_eq!(placeholders(3, 3), "?3, ?4, ?5");
         assert_eq!(placeholders(1, 0), "");
     }

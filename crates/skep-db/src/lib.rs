@@ -18,6 +18,7 @@ mod migrate;
 mod options;
 mod postgres;
 mod query;
+mod rows;
 mod sql;
 mod sqlite;
 mod tx;
@@ -27,12 +28,13 @@ pub use archive::{
     Archive, ArchiveError, ArchiveFile, ArchiveWriter, Catalogue, Column, ColumnKind, Imported,
     Origin, Progress, TableShape, Written,
 };
-pub use batch::{batches, placeholders, rows};
+pub use batch::{batches, placeholders};
 pub use database::{Db, Engine};
 pub use error::{DbError, StorageFault};
 pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};
 pub use query::{Answer, QueryError, QueryLimits, ask};
+pub use rows::{Kind, Rows};
 pub use tx::Tx;
 pub use value::{FromValue, Row, Value};

@@ -2,16 +2,24 @@
 //!
 //! Statements number their parameters `?1…` and are rewritten once to `$1…` for PostgreSQL,
 //! because SQLite numbers `$2, $1` by first appearance and would swap the values silently. Two
-//! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`.
+//! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`. A third,
+//! `/*rows*/`, is where [`Rows`] stand.
 
 use crate::limits::STATEMENT_TEXTS_MAX;
+use crate::rows::{Form, Rows};
 use crate::value::ColumnNames;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Rewritten statements by their original text.
 #[derive(Debug, Default)]
-pub(crate) struct Rewriter(Mutex<HashMap<String, Arc<Known>>>);
+pub(crate) struct Rewriter {
+    plain: Texts,
+    over_one_row: Texts,
+    over_rows: Texts,
+}
+
+type Texts = Mutex<HashMap<String, Arc<Known>>>;
 
 /// A statement in its PostgreSQL form.
 #[derive(Debug)]
@@ -39,19 +47,32 @@ impl Known {
 impl Rewriter {
     /// The PostgreSQL form of `sql`.
     pub(crate) fn postgres(&self, sql: &str) -> Arc<Known> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = kept.get(sql) {
-            return Arc::clone(known);
-        }
-        let known = Arc::new(Known {
-            text: rewrite(sql),
-            columns: OnceLock::new(),
-        });
-        if kept.len() < STATEMENT_TEXTS_MAX {
-            kept.insert(sql.to_owned(), Arc::clone(&known));
-        }
-        known
+        kept(&self.plain, sql, rewrite)
     }
+
+    /// The PostgreSQL form of a statement over `rows`.
+    pub(crate) fn postgres_rows(&self, sql: &str, rows: &Rows) -> Arc<Known> {
+        let (texts, form) = match rows.len() {
+            1 => (&self.over_one_row, Form::One),
+            _ => (&self.over_rows, Form::Many),
+        };
+        kept(texts, sql, |sql| rewrite(&rows.postgres_text(sql, form)))
+    }
+}
+
+fn kept(texts: &Texts, sql: &str, rewrite: impl FnOnce(&str) -> String) -> Arc<Known> {
+    let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(known) = texts.get(sql) {
+        return Arc::clone(known);
+    }
+    let known = Arc::new(Known {
+        text: rewrite(sql),
+        columns: OnceLock::new(),
+    });
+    if texts.len() < STATEMENT_TEXTS_MAX {
+        texts.insert(sql.to_owned(), Arc::clone(&known));
+    }
+    known
 }
 
 fn rewrite(sql: &str) -> String {

@@ -3,6 +3,7 @@
 use crate::database::Engine;
 use crate::error::FAILED_STATEMENT;
 use crate::locals::LEFT_BEHIND;
+use crate::rows::Rows;
 use crate::value::{Row, Value};
 use crate::{DbError, Locals, postgres, sqlite};
 use skep_stdx::SharedClock;
@@ -118,6 +119,37 @@ impl<'c> Tx<'c> {
                 column: sql.chars().take(40).collect(),
                 found: "no row",
             })
+    }
+
+    /// Runs a statement over `rows`; the answer is how many rows it changed in all. Many rows take
+    /// several statements, one after the other.
+    pub async fn execute_rows(&mut self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
+        if let Connection::Postgres(session) = &self.connection {
+            self.statements += rows.postgres_pieces() as u64;
+            let answer = session.execute_rows(sql, rows).await;
+            self.failed |= answer.is_err();
+            return answer;
+        }
+        let mut changed = 0;
+        for (count, values) in rows.for_sqlite() {
+            changed += self.execute(&rows.sqlite_text(sql, count), values).await?;
+        }
+        Ok(changed)
+    }
+
+    /// As [`Tx::execute_rows`], for a statement that answers rows.
+    pub async fn query_rows(&mut self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
+        if let Connection::Postgres(session) = &self.connection {
+            self.statements += rows.postgres_pieces() as u64;
+            let answer = session.query_rows(sql, rows).await;
+            self.failed |= answer.is_err();
+            return answer;
+        }
+        let mut answers = Vec::new();
+        for (count, values) in rows.for_sqlite() {
+            answers.extend(self.query(&rows.sqlite_text(sql, count), values).await?);
+        }
+        Ok(answers)
     }
 
     /// Runs several statements without parameters, as a migration does.

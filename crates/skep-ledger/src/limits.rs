@@ -5,11 +5,6 @@ pub const PAYLOAD_BYTES_MAX: usize = 16 * 1024;
 /// Events in one segment of the chain: bounds how long a PostgreSQL sealer holds the head, and what
 /// a reader of one event has to read.
 pub const SEAL_EVENTS_MAX: i64 = 512;
-/// Events in one INSERT statement: enough to hide the round trip, few enough to plan quickly.
-pub const APPEND_ROWS_MAX: usize = 64;
-/// Up to here every number of events has a statement of its own, so that what a transaction
-/// usually appends is one round trip.
-pub const APPEND_ROWS_EXACT: usize = 8;
 /// Gaps among the event numbers of a PostgreSQL ledger: transactions under way, and those that
 /// failed in their last step while an older one goes on. The head holds them, 24 bytes each.
 pub const GAPS_MAX: usize = 512;

@@ -9,7 +9,7 @@ use crate::event::{AttemptEnded, AttemptStarted, record};
 use crate::lease::Lease;
 use crate::limits::{NAME_BYTES_MAX, SESSION_BYTES_MAX};
 use crate::row::{ATTEMPT_COLUMNS, Attempt, Job};
-use skep_db::{DbError, Tx, Value, batches, params, rows};
+use skep_db::{DbError, Kind, Rows, Tx, Value, params};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobId, NodeId};
 use std::collections::HashMap;
 
@@ -197,29 +197,37 @@ pub(crate) async fn write_ends(
 ) -> Result<HashMap<JobId, String>, DbError> {
     let now = tx.now_ms().await?;
     let mut requested = HashMap::new();
-    for batch in batches(ends) {
-        let sql = format!(
-            "INSERT INTO attempt (job_id, fence, id, node, state, failure, model_actual,
-                session_id, counted, leased_at_ms, ended_at_ms) VALUES {}
-            ON CONFLICT (job_id, fence) DO UPDATE SET state = excluded.state,
-                failure = excluded.failure, model_actual = excluded.model_actual,
-                session_id = COALESCE(excluded.session_id, attempt.session_id),
-                counted = excluded.counted, ended_at_ms = excluded.ended_at_ms
-            RETURNING job_id, model_requested",
-            rows(batch.len(), 11)
-        );
-        let values: Vec<Value> = batch
-            .iter()
-            .flat_map(|(job, node, end)| end_values(job, node, end, now))
-            .collect();
-        for row in tx.query(&sql, &values).await? {
-            if let Some(model) = row.get("model_requested")? {
-                requested.insert(row.parse("job_id")?, model);
-            }
+    let ends = ends
+        .iter()
+        .map(|(job, node, end)| end_values(job, node, end, now));
+    for row in tx
+        .query_rows(WRITE_ENDS, &Rows::new(&END_KINDS, ends))
+        .await?
+    {
+        if let Some(model) = row.get("model_requested")? {
+            requested.insert(row.parse("job_id")?, model);
         }
     }
     Ok(requested)
 }
+
+const WRITE_ENDS: &str =
+    "WITH r (job_id, fence, id, node, state, failure, model_actual, session_id,
+        counted, leased_at_ms, ended_at_ms) AS (/*rows*/)
+    INSERT INTO attempt (job_id, fence, id, node, state, failure, model_actual, session_id, counted,
+        leased_at_ms, ended_at_ms)
+    SELECT job_id, fence, id, node, state, failure, model_actual, session_id, counted, leased_at_ms,
+        ended_at_ms FROM r WHERE true
+    ON CONFLICT (job_id, fence) DO UPDATE SET state = excluded.state, failure = excluded.failure,
+        model_actual = excluded.model_actual,
+        session_id = COALESCE(excluded.session_id, attempt.session_id),
+        counted = excluded.counted, ended_at_ms = excluded.ended_at_ms
+    RETURNING job_id, model_requested";
+
+const END_KINDS: [Kind; 11] = {
+    use Kind::{Int, Text};
+    [Text, Int, Text, Text, Text, Text, Text, Text, Int, Int, Int]
+};
 
 fn end_values(job: &Job, node: &NodeId, end: &AttemptEnd, now: i64) -> [Value; 11] {
     [

@@ -6,7 +6,7 @@ use crate::flow::order_ms;
 use crate::graph::{Ended, settle};
 use crate::line::Line;
 use crate::row::{Job, job_columns, live_job_columns};
-use skep_db::{DbError, Tx, Value, batches, params, placeholders, rows};
+use skep_db::{DbError, Kind, Rows, Tx, Value, batches, params, placeholders};
 use skep_types::{AttemptState, FailureClass, JobId, JobState};
 
 /// A change that was found legal.
@@ -84,17 +84,10 @@ async fn write(tx: &mut Tx<'_>, job: &Job, timed: bool, now: i64) -> Result<(), 
 /// Moves ended jobs, as they are in memory, out of the table that is searched for work, and
 /// settles whatever waited for them.
 pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<(), DbError> {
+    let rows = jobs.iter().map(|job| history_values(job));
+    tx.execute_rows(WRITE_HISTORY, &Rows::new(&HISTORY_KINDS, rows))
+        .await?;
     for batch in batches(jobs) {
-        let sql = format!(
-            concat!(
-                "INSERT INTO job_history (",
-                job_columns!(),
-                ", ended_at_ms) VALUES {}"
-            ),
-            rows(batch.len(), HISTORY_COLUMNS)
-        );
-        let values: Vec<Value> = batch.iter().flat_map(|job| history_values(job)).collect();
-        tx.execute(&sql, &values).await?;
         let sql = format!(
             "DELETE FROM job WHERE number IN ({})",
             placeholders(1, batch.len())
@@ -113,9 +106,25 @@ pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<()
     settle(tx, &ended).await
 }
 
-const HISTORY_COLUMNS: usize = 25;
+const WRITE_HISTORY: &str = concat!(
+    "WITH r (",
+    job_columns!(),
+    ", ended_at_ms) AS (/*rows*/) INSERT INTO job_history (",
+    job_columns!(),
+    ", ended_at_ms) SELECT ",
+    job_columns!(),
+    ", ended_at_ms FROM r"
+);
 
-fn history_values(job: &Job) -> [Value; HISTORY_COLUMNS] {
+const HISTORY_KINDS: [Kind; 25] = {
+    use Kind::{Int, Text};
+    [
+        Int, Text, Text, Text, Text, Text, Text, Int, Text, Int, Int, Int, Int, Text, Text, Int,
+        Int, Text, Text, Text, Int, Text, Text, Int, Int,
+    ]
+};
+
+fn history_values(job: &Job) -> [Value; 25] {
     let key = job.flow.key.as_ref();
     [
         job.number.into(),

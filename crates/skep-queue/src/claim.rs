@@ -66,7 +66,6 @@ pub async fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Vec<Claim>
     if limit == 0 {
         return Ok(Vec::new());
     }
-    admit_due(tx).await?;
     let rows = match from_mark(tx, &request.memory, limit).await? {
         Some(rows) => rows,
         None => from_the_beginning(tx, request, limit).await?,
@@ -81,13 +80,18 @@ async fn from_mark(
     memory: &ClaimMemory,
     limit: i64,
 ) -> Result<Option<Vec<Row>>, DbError> {
-    let Some((lane, order_ms)) = memory.begin(tx.now_ms().await?) else {
+    let now = tx.now_ms().await?;
+    let Some((lane, order_ms)) = memory.begin(now) else {
         return Ok(None);
     };
+    let row = tx.query_one(STANDING, params![now]).await?;
     // A queue can have been paused since; what the configuration says of the lane cannot change.
-    if crate::pause::any(tx).await? {
+    if row.get("paused")? {
         memory.looked(None);
         return Ok(None);
+    }
+    if row.get("due")? {
+        admit_due(tx).await?;
     }
     let rows = tx.query(CLAIMABLE, params![lane, order_ms, limit]).await?;
     let last = rows.last().map(place).transpose()?;
@@ -100,17 +104,24 @@ async fn from_the_beginning(
     request: &ClaimRequest,
     limit: i64,
 ) -> Result<Vec<Row>, DbError> {
-    let walk = Stopwatch::start();
-    let lane = match sole_lane(tx, &request.policy).await? {
-        Sole::Empty => return Ok(Vec::new()),
-        Sole::Weighed => return weigh(tx, &request.policy, limit).await,
-        Sole::Free(lane) => lane,
+    let now = tx.now_ms().await?;
+    let mut walk = Stopwatch::start();
+    let mut front = tx.query_one(FRONT, params![now]).await?;
+    if front.get("due")? {
+        admit_due(tx).await?;
+        walk = Stopwatch::start();
+        front = tx.query_one(FRONT, params![now]).await?;
+    }
+    let Some(lane) = front.get::<Option<String>>("lane")? else {
+        return Ok(Vec::new());
     };
+    if !is_free(&front, &request.policy)? {
+        return weigh(tx, &request.policy, limit).await;
+    }
     let rows = tx.query(CLAIMABLE, params![&lane, i64::MIN, limit]).await?;
     if tx.engine() == Engine::Postgres
         && let Some(last) = rows.last()
     {
-        let now = tx.now_ms().await?;
         request
             .memory
             .walked(&lane, place(last)?, now, walk.elapsed());
@@ -135,31 +146,36 @@ pub const CLAIMABLE: &str = concat!(
 pub const NEXT_LANE: &str = "SELECT lane, queue, project, backend, flow_key FROM job
     WHERE line = 1 AND lane > ?1 ORDER BY lane LIMIT 1";
 
-/// What is in the line.
-enum Sole {
-    Empty,
-    /// One lane that no limit concerns.
-    Free(String),
-    /// Several lanes, or limits: to be weighed.
-    Weighed,
+macro_rules! standing {
+    () => {
+        "CASE WHEN EXISTS (SELECT 1 FROM job WHERE line = 2 AND run_at_ms <= ?1)
+            THEN CAST(1 AS BIGINT) ELSE 0 END AS due,
+        CASE WHEN EXISTS (SELECT 1 FROM queue_pause) THEN CAST(1 AS BIGINT) ELSE 0 END AS paused"
+    };
 }
 
-async fn sole_lane(tx: &mut Tx<'_>, policy: &FlowPolicy) -> Result<Sole, DbError> {
-    let Some(first) = tx.query_opt(NEXT_LANE, params![""]).await? else {
-        return Ok(Sole::Empty);
-    };
-    let lane: String = first.get("lane")?;
-    let (queue, project): (String, String) = (first.get("queue")?, first.get("project")?);
-    let backend: Option<String> = first.get("backend")?;
-    let free = policy.leaves_alone(&queue, &project, backend.as_deref())
-        && first.get::<Option<String>>("flow_key")?.is_none()
-        && !crate::pause::any(tx).await?
-        && tx.query_opt(NEXT_LANE, params![&lane]).await?.is_none();
-    Ok(if free {
-        Sole::Free(lane)
-    } else {
-        Sole::Weighed
-    })
+/// Whether the time `?1` has come for jobs that wait for it, and whether a queue is paused.
+const STANDING: &str = concat!("SELECT ", standing!());
+
+/// The same, and the first lane with whether there is another one. A test looks at its plan.
+pub const FRONT: &str = concat!(
+    "SELECT ",
+    standing!(),
+    ", f.lane, f.queue, f.project, f.backend, f.flow_key,
+        CASE WHEN EXISTS (SELECT 1 FROM job WHERE line = 1 AND lane > f.lane)
+            THEN CAST(1 AS BIGINT) ELSE 0 END AS more
+    FROM (SELECT 1 AS one) AS o LEFT JOIN (SELECT lane, queue, project, backend, flow_key FROM job
+        WHERE line = 1 ORDER BY lane LIMIT 1) AS f ON o.one = 1"
+);
+
+/// Whether the first lane is the only one, and no limit concerns it.
+fn is_free(front: &Row, policy: &FlowPolicy) -> Result<bool, DbError> {
+    let (queue, project): (String, String) = (front.get("queue")?, front.get("project")?);
+    let backend: Option<String> = front.get("backend")?;
+    Ok(!front.get::<bool>("more")?
+        && !front.get::<bool>("paused")?
+        && front.get::<Option<String>>("flow_key")?.is_none()
+        && policy.leaves_alone(&queue, &project, backend.as_deref()))
 }
 
 /// Chooses among lanes, with the gate held: no other claim weighs at the same time, so what runs

@@ -6,7 +6,7 @@ use crate::flow::{self, Debounce, Flow};
 use crate::graph;
 use crate::limits::{ATTEMPTS_MAX, BATCH_JOBS_MAX, DIGEST_BYTES_MAX, NAME_BYTES_MAX, PRIORITY_MAX};
 use crate::line::Line;
-use skep_db::{DbError, Row, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, Kind, Row, Rows, Tx, Value, params};
 use skep_types::{JobId, JobKind, JobState, Purpose, Tier};
 use std::collections::HashMap;
 
@@ -109,15 +109,13 @@ pub async fn enqueue_all(tx: &mut Tx<'_>, new: &[NewJob]) -> Result<Vec<Enqueued
 /// Writes jobs that are known to be new, with their events.
 async fn insert(tx: &mut Tx<'_>, new: &[&NewJob]) -> Result<Vec<Enqueued>, EnqueueError> {
     let now = tx.now_ms().await?;
+    let sql = format!("{INSERT} RETURNING id, number");
+    let rows = Rows::new(&KINDS, new.iter().map(|job| values(job, now)));
+    let numbers = numbers(&tx.query_rows(&sql, &rows).await?)?;
     let mut made = Vec::with_capacity(new.len());
-    for batch in batches(new) {
-        let sql = format!("{INSERT} {} RETURNING id, number", new_rows(batch.len()));
-        let values: Vec<Value> = batch.iter().flat_map(|job| values(job, now)).collect();
-        let numbers = numbers(&tx.query(&sql, &values).await?)?;
-        for job in batch {
-            let number = *numbers.get(job.id.as_str()).ok_or_else(no_number)?;
-            made.push(queued(tx, job, number, now).await?);
-        }
+    for job in new {
+        let number = *numbers.get(job.id.as_str()).ok_or_else(no_number)?;
+        made.push(queued(tx, job, number, now).await?);
     }
     graph::join(tx, new).await?;
     Ok(made)
@@ -131,27 +129,29 @@ fn numbers(answer: &[Row]) -> Result<HashMap<String, i64>, DbError> {
         .collect()
 }
 
-const INSERT: &str = "INSERT INTO job (id, kind, purpose, owner, project, tier, priority, state,
-    run_at_ms, attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue,
-    backend, flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
-    VALUES";
-const INSERT_COLUMNS: usize = 26;
+/// No id for a job that has ended: its id is as taken as that of a live one, and a request that
+/// arrives once more after the end must not bring the job back.
+const INSERT: &str = "WITH r (id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
+        attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue, backend,
+        flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
+        AS (/*rows*/)
+    INSERT INTO job (id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
+        attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue, backend,
+        flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
+    SELECT CASE WHEN EXISTS (SELECT 1 FROM job_history h WHERE h.id = r.id) THEN NULL ELSE id END,
+        kind, purpose, owner, project, tier, priority, state, run_at_ms, attempts_used, attempts_max,
+        losses, parent, created_at_ms, changed_at_ms, queue, backend, flow_key, flow_key_max,
+        singleton, debounce, fence, attempt_open, lane, order_ms, line FROM r WHERE true";
 
-/// What follows `VALUES`, with no id for a job that has ended: its id is as taken as that of a live
-/// one, and a request that arrives once more after the end must not bring the job back.
-fn new_rows(count: usize) -> String {
-    let row = |row: usize| {
-        let id = row * INSERT_COLUMNS + 1;
-        let others = placeholders(id + 1, INSERT_COLUMNS - 1);
-        format!(
-            "(CASE WHEN EXISTS (SELECT 1 FROM job_history WHERE id = ?{id}) THEN NULL ELSE ?{id} END,
-            {others})"
-        )
-    };
-    (0..count).map(row).collect::<Vec<_>>().join(", ")
-}
+const KINDS: [Kind; 26] = {
+    use Kind::{Int, Text};
+    [
+        Text, Text, Text, Text, Text, Text, Int, Text, Int, Int, Int, Int, Text, Int, Int, Text,
+        Text, Text, Int, Text, Text, Int, Int, Text, Int, Int,
+    ]
+};
 
-fn values(job: &NewJob, now: i64) -> [Value; INSERT_COLUMNS] {
+fn values(job: &NewJob, now: i64) -> [Value; 26] {
     let run_at_ms = run_at_ms(job, now);
     let flow = &job.flow;
     [
@@ -214,10 +214,8 @@ fn no_number() -> DbError {
 /// second waits at the name's index for the first to commit.
 async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueError> {
     let now = tx.now_ms().await?;
-    let sql = format!(
-        "{INSERT} {} ON CONFLICT DO NOTHING RETURNING id, number",
-        new_rows(1)
-    );
+    let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING id, number");
+    let row = Rows::new(&KINDS, [values(new, now)]);
     let (column, name) = match (&new.flow.singleton, &new.flow.debounce) {
         (Some(name), _) => ("singleton", name),
         (None, Some(debounce)) => ("debounce", &debounce.name),
@@ -234,7 +232,7 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
     );
     // The one that was in the way may end or start between the two statements, once or twice.
     for _ in 0..3 {
-        if let Some(row) = tx.query_opt(&sql, &values(new, now)).await? {
+        if let Some(row) = tx.query_rows(&sql, &row).await?.pop() {
             let made = queued(tx, new, row.get("number")?, now).await?;
             graph::join(tx, &[new]).await?;
             return Ok(made);

@@ -46,7 +46,7 @@ mod wake;
 pub use advance::{Advance, advance};
 pub use attempt::{AttemptEnd, AttemptStart, attempt_ended, attempt_started};
 pub use cancel::{Cancelled, cancel};
-pub use claim::{CLAIMABLE, Claim, ClaimMemory, ClaimRequest, NEXT_LANE, claim};
+pub use claim::{CLAIMABLE, Claim, ClaimMemory, ClaimRequest, FRONT, NEXT_LANE, claim};
 pub use enqueue::{Enqueued, NewJob, enqueue, enqueue_all};
 pub use error::{
     AdvanceError, AttemptError, CancelError, EnqueueError, PauseError, RetryError, WakeError,

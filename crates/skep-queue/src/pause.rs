@@ -52,10 +52,6 @@ pub(crate) async fn paused(tx: &mut Tx<'_>, limit: i64) -> Result<BTreeSet<Strin
     rows.iter().map(|row| row.get("queue")).collect()
 }
 
-pub(crate) async fn any(tx: &mut Tx<'_>) -> Result<bool, DbError> {
-    Ok(!paused(tx, 1).await?.is_empty())
-}
-
 fn check(queue: &str) -> Result<(), PauseError> {
     if queue == EVERY_QUEUE || is_queue_name(queue) {
         Ok(())

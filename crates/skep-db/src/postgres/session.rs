@@ -3,6 +3,8 @@
 use super::Shared;
 use super::address::Statements;
 use crate::DbError;
+use crate::rows::{Column, Rows};
+use crate::sql::Known;
 use crate::value::{ColumnNames, Row, Value};
 use deadpool_postgres::ClientWrapper;
 use std::cell::RefCell;
@@ -32,26 +34,58 @@ pub(super) enum Broken {
 
 impl Session<'_> {
     pub(crate) async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        let text = &self.shared.rewriter.postgres(sql).text;
+        let known = self.shared.rewriter.postgres(sql);
+        self.executed(&known.text, &typed(params)).await
+    }
+
+    pub(crate) async fn execute_rows(&self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
+        let known = self.shared.rewriter.postgres_rows(sql, rows);
+        if let Some(row) = rows.one() {
+            return self.executed(&known.text, &typed(row)).await;
+        }
+        let mut changed = 0;
+        for columns in rows.for_postgres() {
+            changed += self.executed(&known.text, &arrays(&columns)).await?;
+        }
+        Ok(changed)
+    }
+
+    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
+        let known = self.shared.rewriter.postgres(sql);
+        self.queried(&known, &typed(params)).await
+    }
+
+    pub(crate) async fn query_rows(&self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
+        let known = self.shared.rewriter.postgres_rows(sql, rows);
+        if let Some(row) = rows.one() {
+            return self.queried(&known, &typed(row)).await;
+        }
+        let mut answers = Vec::new();
+        for columns in rows.for_postgres() {
+            answers.extend(self.queried(&known, &arrays(&columns)).await?);
+        }
+        Ok(answers)
+    }
+
+    async fn executed(&self, text: &str, params: &[Typed<'_>]) -> Result<u64, DbError> {
         let done = match self.shared.statements {
             Statements::Kept => {
                 let statement = self.prepare(text).await?;
                 self.client.execute(&statement, &untyped(params)).await
             }
-            Statements::Unnamed => self.client.execute_typed(text, &typed(params)).await,
+            Statements::Unnamed => self.client.execute_typed(text, params).await,
         };
         done.map_err(|error| self.statement_error(text, error))
     }
 
-    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
-        let known = self.shared.rewriter.postgres(sql);
+    async fn queried(&self, known: &Known, params: &[Typed<'_>]) -> Result<Vec<Row>, DbError> {
         let text = &known.text;
         let rows = match self.shared.statements {
             Statements::Kept => {
                 let statement = self.prepare(text).await?;
                 self.client.query(&statement, &untyped(params)).await
             }
-            Statements::Unnamed => self.client.query_typed(text, &typed(params)).await,
+            Statements::Unnamed => self.client.query_typed(text, params).await,
         };
         let rows = rows.map_err(|error| self.statement_error(text, error))?;
         let Some(first) = rows.first() else {
@@ -107,17 +141,24 @@ impl Session<'_> {
     }
 }
 
-fn untyped(params: &[Value]) -> Vec<&(dyn ToSql + Sync)> {
-    params
-        .iter()
-        .map(|value| value as &(dyn ToSql + Sync))
-        .collect()
+/// A parameter with the type that stands for it where the statement does not say.
+type Typed<'p> = (&'p (dyn ToSql + Sync), Type);
+
+fn untyped<'p>(params: &[Typed<'p>]) -> Vec<&'p (dyn ToSql + Sync)> {
+    params.iter().map(|(value, _)| *value).collect()
 }
 
-fn typed(params: &[Value]) -> Vec<(&(dyn ToSql + Sync), Type)> {
+fn typed(params: &[Value]) -> Vec<Typed<'_>> {
     params
         .iter()
         .map(|value| (value as &(dyn ToSql + Sync), value.postgres_type()))
+        .collect()
+}
+
+fn arrays<'p>(columns: &'p [Column<'_>]) -> Vec<Typed<'p>> {
+    columns
+        .iter()
+        .map(|column| (column as &(dyn ToSql + Sync), column.kind.postgres_array()))
         .collect()
 }
 

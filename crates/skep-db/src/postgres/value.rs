@@ -1,5 +1,6 @@
 //! How the values of both engines travel in PostgreSQL's binary form.
 
+use crate::rows::{Column, Kind};
 use crate::value::Value;
 use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, private::BytesMut};
 
@@ -16,6 +17,29 @@ impl Value {
             Self::Bytes(_) => Type::BYTEA,
         }
     }
+}
+
+impl Kind {
+    /// The type of many such values.
+    pub(super) const fn postgres_array(self) -> Type {
+        match self {
+            Self::Int => Type::INT8_ARRAY,
+            Self::Text => Type::TEXT_ARRAY,
+            Self::Bytes => Type::BYTEA_ARRAY,
+        }
+    }
+}
+
+impl ToSql for Column<'_> {
+    fn to_sql(&self, ty: &Type, out: &mut BytesMut) -> Result<IsNull, BoxError> {
+        self.values.to_sql(ty, out)
+    }
+
+    fn accepts(_: &Type) -> bool {
+        true
+    }
+
+    tokio_postgres::types::to_sql_checked!();
 }
 
 impl ToSql for Value {

@@ -2,7 +2,8 @@
 //! arrivals at a fixed rate that wait for nobody.
 //!
 //! The claiming loop is the director's: it claims for its free slots, and then waits for a wake-up
-//! of the queue, a freed slot or its own clock. Every step finishes its own job.
+//! of the queue, a freed slot or its own clock. Jobs that end while others are being finished are
+//! finished together next, without waiting for more, as a worker of short jobs does.
 
 use crate::input::Input;
 use crate::lifecycle::{Caller, new_job};
@@ -10,19 +11,21 @@ use crate::spread::{Spread, float};
 use crate::stand::Stand;
 use serde_json::{Value, json};
 use skep_db::Db;
-use skep_queue::NewJob;
+use skep_queue::{Claim, NewJob};
 use skep_stdx::Stopwatch;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
 /// As in the director: how often the loop looks when nothing wakes it.
 const POLL: Duration = Duration::from_millis(1_000);
 /// Arrivals before this are not counted.
 const WARM_UP: Duration = Duration::from_secs(2);
+/// The most jobs that are finished in one transaction.
+const FINISH_MAX: usize = 256;
 /// How long jobs may take to start after the last arrival.
 const DRAIN: Duration = Duration::from_secs(10);
 
@@ -142,8 +145,12 @@ async fn claim_and_run(
 ) -> anyhow::Result<()> {
     let running = Arc::new(AtomicI64::new(0));
     let (free, mut freed) = watch::channel(());
+    let (ended, to_finish) = mpsc::unbounded_channel();
+    let finisher = skep_stdx::spawn(
+        "finisher",
+        finish(caller.clone(), to_finish, Arc::clone(&running), free),
+    );
     let mut queue = db.listen(skep_queue::TOPIC);
-    let mut steps = JoinSet::new();
     while !stop.load(Ordering::Relaxed) {
         let open = slots - running.load(Ordering::Relaxed);
         let claims = if open > 0 {
@@ -153,18 +160,8 @@ async fn claim_and_run(
         };
         for claim in claims {
             running.fetch_add(1, Ordering::Relaxed);
-            let (caller, times) = (caller.clone(), Arc::clone(&times));
-            let (running, free) = (Arc::clone(&running), free.clone());
-            steps.spawn(async move {
-                times.note(claim.job.id.as_str(), |life, now| life.started = Some(now));
-                let ended = caller.finish(vec![claim]).await;
-                running.fetch_sub(1, Ordering::Relaxed);
-                free.send_replace(());
-                ended
-            });
-        }
-        while let Some(ended) = steps.try_join_next() {
-            ended??;
+            times.note(claim.job.id.as_str(), |life, now| life.started = Some(now));
+            ended.send(claim)?;
         }
         tokio::select! {
             _ = queue.changed() => {}
@@ -172,8 +169,23 @@ async fn claim_and_run(
             () = tokio::time::sleep(POLL) => {}
         }
     }
-    while let Some(ended) = steps.join_next().await {
-        ended??;
+    drop(ended);
+    finisher.await?
+}
+
+/// Finishes what has ended, all of it at once, until nothing more can come.
+async fn finish(
+    caller: Caller,
+    mut ended: mpsc::UnboundedReceiver<Claim>,
+    running: Arc<AtomicI64>,
+    free: watch::Sender<()>,
+) -> anyhow::Result<()> {
+    let mut claims = Vec::new();
+    while ended.recv_many(&mut claims, FINISH_MAX).await > 0 {
+        let count = i64::try_from(claims.len())?;
+        caller.finish(std::mem::take(&mut claims)).await?;
+        running.fetch_sub(count, Ordering::Relaxed);
+        free.send_replace(());
     }
     Ok(())
 }

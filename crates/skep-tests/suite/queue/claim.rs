@@ -278,12 +278,13 @@ async fn what_waits_is_not_claimed(store: TestStore) -> anyhow::Result<()> {
 
 async fn what_a_claim_looks_for_is_found_by_index(store: TestStore) -> anyhow::Result<()> {
     let hive = Hive::open(&store).await?;
-    let statements: [(&str, Vec<Value>, &str); 3] = [
+    let statements: [(&str, Vec<Value>, &str); 4] = [
         (
             skep_queue::CLAIMABLE,
             params!["", i64::MIN, 20].to_vec(),
             "job_line",
         ),
+        (skep_queue::FRONT, params![1].to_vec(), "job_line"),
         (skep_queue::NEXT_LANE, params![""].to_vec(), "job_line"),
         (skep_queue::DUE, params![1, 20].to_vec(), "job_later"),
     ];
