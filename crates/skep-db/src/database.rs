@@ -1,12 +1,16 @@
 //! The handle that the rest of the program holds.
 
+use crate::limits::POSTGRES_RECONNECT_MS;
 use crate::options::{DbOptions, Location};
 use crate::postgres::Postgres;
 use crate::sqlite::Sqlite;
 use crate::{DbError, SchemaError, SchemaPart, Tx, migrate};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use tokio::sync::watch;
+
+const PATIENCE: Duration = Duration::from_millis(POSTGRES_RECONNECT_MS);
 
 /// Which engine a store is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +27,8 @@ pub struct Db {
     store: Store,
     topics: Topics,
     read_only: bool,
+    /// How long a call looks for a connection that works.
+    patience: Duration,
 }
 
 #[derive(Clone)]
@@ -60,6 +66,7 @@ impl Db {
             store,
             topics,
             read_only: true,
+            patience: PATIENCE,
         };
         migrate::check(&db, schema).await?;
         Ok(db)
@@ -86,7 +93,18 @@ impl Db {
             store,
             topics,
             read_only: false,
+            patience: PATIENCE,
         })
+    }
+
+    /// The same store for who would rather wait, up to `patience`, than fail when it is out of
+    /// reach. Ordinary callers wait for [`POSTGRES_RECONNECT_MS`], because somebody waits for them.
+    #[must_use]
+    pub fn patient(&self, patience: Duration) -> Self {
+        Self {
+            patience,
+            ..self.clone()
+        }
     }
 
     /// Which engine this is.
@@ -111,7 +129,7 @@ impl Db {
         }
         match &self.store {
             Store::Sqlite(sqlite) => sqlite.write(name, operation).await,
-            Store::Postgres(postgres) => postgres.run(name, false, operation).await,
+            Store::Postgres(postgres) => postgres.run(name, false, self.patience, operation).await,
         }
     }
 
@@ -124,7 +142,7 @@ impl Db {
     {
         match &self.store {
             Store::Sqlite(sqlite) => sqlite.read(name, operation).await,
-            Store::Postgres(postgres) => postgres.run(name, true, operation).await,
+            Store::Postgres(postgres) => postgres.run(name, true, self.patience, operation).await,
         }
     }
 

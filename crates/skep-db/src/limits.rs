@@ -13,8 +13,19 @@ pub const POSTGRES_CONNECTIONS_MAX: usize = 8;
 /// How long to wait for a PostgreSQL connection, in milliseconds.
 pub const POSTGRES_CONNECT_MS: u64 = 10_000;
 /// How long a call looks for a connection that works, in milliseconds, before it fails: a server
-/// that restarts is back by then.
+/// that restarts is back by then. Who asked for patience waits longer.
 pub const POSTGRES_RECONNECT_MS: u64 = 10_000;
+/// How long a PostgreSQL connection is believed in that does not answer, in milliseconds: what was
+/// sent on it is not acknowledged, or a probe is not. A network that is cut says nothing, and
+/// without this limit the kernel tries for a quarter of an hour. Several fit into a lease.
+pub const POSTGRES_SILENCE_MS: u64 = 10_000;
+/// How long a PostgreSQL connection is quiet before it is probed, in milliseconds: an answer that
+/// was lost is noticed within [`POSTGRES_SILENCE_MS`].
+pub const POSTGRES_PROBE_MS: u64 = 5_000;
+/// How long the server waits for the next statement of a writing transaction, in milliseconds. The
+/// rows that it locks are locked for everybody, and who is cut off cannot let go of them.
+/// Transactions await nothing but the database, so none that is alive is idle for long.
+pub const POSTGRES_IDLE_TRANSACTION_MS: u64 = 10_000;
 /// How often a transaction is run again after a serialization failure or a deadlock.
 pub const TRANSACTION_TRIES_MAX: u32 = 8;
 /// Rewritten statements kept; the set of statements is fixed, so this is never reached.

@@ -13,7 +13,10 @@ mod value;
 pub(crate) use session::{NOW, Session};
 
 use crate::database::Topics;
-use crate::limits::{POSTGRES_CONNECT_MS, POSTGRES_CONNECTIONS_MAX, WAITING_OPERATIONS_MAX};
+use crate::limits::{
+    POSTGRES_CONNECT_MS, POSTGRES_CONNECTIONS_MAX, POSTGRES_PROBE_MS, POSTGRES_SILENCE_MS,
+    WAITING_OPERATIONS_MAX,
+};
 use crate::options::BeforeCommit;
 use crate::sql::Rewriter;
 use crate::{DbError, Tx};
@@ -57,8 +60,7 @@ impl Postgres {
             statements,
         } = Address::parse(address)?;
         config.application_name("skep");
-        config.connect_timeout(Duration::from_millis(POSTGRES_CONNECT_MS));
-        config.keepalives(true);
+        watch_connection(&mut config);
         let manager = Manager::from_config(
             config,
             NoTls,
@@ -97,6 +99,7 @@ impl Postgres {
         &self,
         name: &'static str,
         read_only: bool,
+        patience: Duration,
         closure: F,
     ) -> Result<T, E>
     where
@@ -108,7 +111,8 @@ impl Postgres {
         let job: Job = Box::new(move |shared| {
             Box::pin(async move {
                 // The caller may have gone away; the commit stands all the same.
-                drop(reply.send(transact(&shared, name, read_only, &closure).await));
+                let ended = transact(&shared, name, read_only, patience, &closure).await;
+                drop(reply.send(ended));
             })
         });
         self.jobs.send(job).await.map_err(|_| DbError::Closed)?;
@@ -120,6 +124,17 @@ impl Postgres {
             .into())
         })
     }
+}
+
+/// A server that is out of reach is found out about, whether it is being asked or is answering.
+fn watch_connection(config: &mut tokio_postgres::Config) {
+    let probe = Duration::from_millis(POSTGRES_PROBE_MS);
+    config
+        .connect_timeout(Duration::from_millis(POSTGRES_CONNECT_MS))
+        .tcp_user_timeout(Duration::from_millis(POSTGRES_SILENCE_MS))
+        .keepalives(true)
+        .keepalives_idle(probe)
+        .keepalives_interval(probe / 2);
 }
 
 fn drive(

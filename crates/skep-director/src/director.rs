@@ -2,6 +2,7 @@
 
 use crate::config::{EngineConfig, ModelFacts, ToolchainConfig, WorkerConfig};
 use crate::error::DirectorError;
+use crate::limits::LEASE_MS;
 use crate::node::NodeOptions;
 use crate::running::Running;
 use crate::topic::{self, Decision};
@@ -18,6 +19,7 @@ use skep_api::{
     ScheduleView, ShellRequest, TopicView,
 };
 use skep_db::Db;
+use skep_db::limits::POSTGRES_RECONNECT_MS;
 use skep_gateway::Gateway;
 use skep_ledger::{Anchor, LedgerPublicKey};
 use skep_queue::{ClaimMemory, FlowPolicy};
@@ -28,6 +30,7 @@ use skep_types::{JobState, NodeId, NodeRole};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 use tokio::sync::watch;
 
 /// Serves the gateway's routes, and nothing else, on a listener until the task is aborted.
@@ -76,6 +79,7 @@ pub struct DirectorOptions {
 }
 
 /// What every step works in.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) home: Home,
     pub(crate) db: Db,
@@ -103,11 +107,27 @@ pub(crate) struct Context {
     /// Held while a builder's scope is compared with those of the live ones and taken. One process
     /// holds a home, and only its jobs share its vaults; on PostgreSQL two transactions would not
     /// see each other's job.
-    pub(crate) scopes: tokio::sync::Mutex<()>,
+    pub(crate) scopes: Arc<tokio::sync::Mutex<()>>,
     pub(crate) landings: landing::Turns,
 }
 
 impl Context {
+    /// The same for a step: what it has done is worth waiting for the store as long as its claim
+    /// may last without one.
+    pub(crate) fn for_steps(&self) -> Self {
+        let lease = Duration::from_millis(LEASE_MS.unsigned_abs());
+        Self {
+            db: self.db.patient(lease),
+            ..self.clone()
+        }
+    }
+
+    /// The store for what must not be held up by it, in a step too.
+    pub(crate) fn impatient_db(&self) -> Db {
+        self.db
+            .patient(Duration::from_millis(POSTGRES_RECONNECT_MS))
+    }
+
     /// Whether this node does that.
     pub(crate) fn has_role(&self, role: NodeRole) -> bool {
         self.options.roles.contains(&role)
@@ -177,7 +197,7 @@ impl Director {
             options: options.node,
             running: Running::default(),
             started: watch::Sender::new(false),
-            scopes: tokio::sync::Mutex::default(),
+            scopes: Arc::default(),
             landings: landing::Turns::default(),
         }))
     }

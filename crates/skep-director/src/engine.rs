@@ -94,13 +94,14 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     context.started.send_replace(true);
     let schedules = skep_stdx::spawn("schedule", schedule::run(Arc::clone(&context)));
     let works = context.has_role(NodeRole::Worker);
+    let for_steps = Arc::new(context.for_steps());
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
     let mut stop = context.running.stopping();
     let mut hindrance = None;
     while !*stop.borrow_and_update() {
         if works {
-            let found = claim_and_begin(&context).await;
+            let found = claim_and_begin(&context, &for_steps).await;
             tell(&mut hindrance, found);
         }
         tokio::select! {
@@ -149,13 +150,13 @@ async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
 }
 
 /// Takes what there are slots for; the answer is what hinders it.
-async fn claim_and_begin(context: &Arc<Context>) -> Option<String> {
+async fn claim_and_begin(context: &Context, for_steps: &Arc<Context>) -> Option<String> {
     // What this engine cannot finish it does not begin.
     if let Some(shortage) = room::shortage(&context.home) {
         return Some(shortage.to_string());
     }
     match claim(context).await {
-        Ok(claims) => claims.into_iter().for_each(|claim| begin(context, claim)),
+        Ok(claims) => claims.into_iter().for_each(|claim| begin(for_steps, claim)),
         Err(error) => return Some(describe(&error)),
     }
     None
@@ -182,7 +183,7 @@ fn tell(told: &mut Option<String>, found: Option<String>) {
     *told = found;
 }
 
-async fn claim(context: &Arc<Context>) -> Result<Vec<Claim>, DbError> {
+async fn claim(context: &Context) -> Result<Vec<Claim>, DbError> {
     let slots = context.engine.slots - context.running.count();
     if slots <= 0 {
         return Ok(Vec::new());
@@ -310,7 +311,7 @@ async fn give_up(
         return;
     }
     let shortage = room::shortage(&context.home).map(|shortage| shortage.to_string());
-    if shortage.is_some() || room::is_why(&failure.error) {
+    if shortage.is_some() || is_the_stores(&failure.error) {
         tracing::error!(job = %claim.job.id, reason, shortage, "a step is done again");
         leave_again(context, claim, shortage.unwrap_or(reason), heard).await;
         return;
@@ -350,8 +351,20 @@ async fn give_up(
     }
 }
 
-/// Gives back a job whose step had no room on the disk: its attempt counts for nothing. Waits for
-/// the room to write even that. For a step without an open attempt the claim lapses by itself.
+/// Whether a step failed by its store or the disk below, and not by its own fault.
+fn is_the_stores(error: &DirectorError) -> bool {
+    let is_away = matches!(
+        error,
+        DirectorError::Db(
+            DbError::Unavailable(_) | DbError::CommitUnknown { .. } | DbError::Conflict { .. }
+        )
+    );
+    is_away || room::is_why(error)
+}
+
+/// Gives back a job whose step had no room on the disk or no store: its attempt counts for nothing.
+/// Waits until even that can be written. Where there is no open attempt, or the step's last change
+/// was made after all, the claim lapses by itself.
 async fn leave_again(
     context: &Context,
     claim: &Claim,
@@ -370,7 +383,7 @@ async fn leave_again(
     loop {
         match context.db.write("no room", write.clone()).await {
             Ok(()) => return,
-            Err(error) if room::is_why(&error) => {}
+            Err(error) if is_the_stores(&error) => {}
             Err(error) => {
                 let (job, error) = (&claim.job.id, describe(&error));
                 tracing::warn!(%job, error, "the claim is left to lapse");

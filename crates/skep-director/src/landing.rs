@@ -5,6 +5,9 @@
 //! commit was read back from there.
 
 mod target;
+mod turn;
+
+pub(crate) use turn::Turns;
 
 use crate::check::{CheckPlan, run_checks};
 use crate::director::Context;
@@ -19,11 +22,10 @@ use crate::verify::{Next, decide, record_checks, record_verdict};
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, Lease};
 use skep_types::{ContractStatus, Finding, FindingOutcome, JobState, LandingState, Verdict};
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
 use target::{Merge, Target};
-use tokio::sync::{OwnedMutexGuard, watch};
+use tokio::sync::watch;
+use turn::Turn;
 
 /// Records that a result has passed its gate and waits to be landed.
 pub(crate) async fn pend(tx: &mut Tx<'_>, dispatch: &Dispatch) -> Result<(), DirectorError> {
@@ -123,22 +125,6 @@ pub(crate) async fn run(
         .await
 }
 
-/// Whose turn it is to land in which repository. A turn lasts from the look at a target's work
-/// tree until that is in line with its branch again: in between it looks as if its user had
-/// changed it.
-#[derive(Default)]
-pub(crate) struct Turns(Mutex<HashMap<PathBuf, Arc<tokio::sync::Mutex<()>>>>);
-
-type Turn = OwnedMutexGuard<()>;
-
-impl Turns {
-    fn of(&self, vault: &Path) -> Arc<tokio::sync::Mutex<()>> {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.retain(|_, turn| Arc::strong_count(turn) > 1);
-        Arc::clone(turns.entry(vault.to_owned()).or_default())
-    }
-}
-
 /// How one try ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tried {
@@ -166,10 +152,11 @@ struct Lander<'a> {
 impl Lander<'_> {
     /// Waits until no other job lands in the same repository.
     async fn turn(&self) -> Result<Turn, StepFailure> {
-        let turns = self.context.landings.of(self.vault);
         let mut signal = self.signal.clone();
         tokio::select! {
-            turn = turns.lock_owned() => Ok(turn),
+            turn = self.context.landings.wait(self.vault) => {
+                turn.map_err(|e| DirectorError::outside("wait for a turn in the repository", e).into())
+            }
             _ = signal.wait_for(|s| *s != Signal::Go) => {
                 Err(DirectorError::conflict("interrupted", "the landing was interrupted", "").into())
             }

@@ -23,5 +23,6 @@ mod scope;
 mod secrecy;
 mod shell;
 mod stand;
+mod unsure;
 
 pub(crate) use stand::SCHEMA;

@@ -53,6 +53,11 @@ impl Db {
         let imported = db
             .write("import", async move |tx: &mut Tx<'_>| {
                 migrate::take_turn(tx).await?;
+                if tx.engine() == Engine::Postgres {
+                    // Rows come from a file or a pipe, which takes the time it takes.
+                    tx.batch("SET LOCAL idle_in_transaction_session_timeout = 0")
+                        .await?;
+                }
                 check_store(tx, &parts, &earlier).await?;
                 migrate::bring_up_to_date(tx, &earlier).await?;
                 let load = Load {

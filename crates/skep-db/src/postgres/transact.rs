@@ -6,7 +6,7 @@
 
 use super::session::{Broken, is_conflict, is_lost, may_come_back};
 use super::{NOW, Session, Shared, unavailable};
-use crate::limits::{POSTGRES_RECONNECT_MS, TRANSACTION_TRIES_MAX};
+use crate::limits::{POSTGRES_IDLE_TRANSACTION_MS, TRANSACTION_TRIES_MAX};
 use crate::locals::{LEFT_BEHIND, Locals};
 use crate::options::before_commit_refused;
 use crate::tx::Connection as TxConnection;
@@ -22,6 +22,7 @@ pub(super) async fn transact<T, E, F>(
     shared: &Shared,
     name: &'static str,
     read_only: bool,
+    patience: Duration,
     closure: &F,
 ) -> Result<T, E>
 where
@@ -43,7 +44,7 @@ where
                 1 << conflicts
             }
             Attempt::Broken(Broken::Connection(said)) => {
-                if watch.elapsed() >= Duration::from_millis(POSTGRES_RECONNECT_MS) {
+                if watch.elapsed() >= patience {
                     return Err(DbError::Unavailable(said.into()).into());
                 }
                 losses = (losses + 1).min(8);
@@ -109,6 +110,10 @@ where
     let loan = match shared.pool.get().await {
         Ok(object) => Loan(Some(object)),
         Err(PoolError::Backend(error)) if may_come_back(&error) => return lost(&error),
+        // Nobody answers, or every connection is with somebody who waits for an answer.
+        Err(error @ PoolError::Timeout(_)) => {
+            return Attempt::Broken(Broken::Connection(error.to_string()));
+        }
         Err(error) => return Attempt::Ended(Err(unavailable(error).into())),
     };
     let now_ms = match begin(shared, &loan, read_only).await {
@@ -191,13 +196,12 @@ async fn begin(
         client.batch_execute(BEGIN_READ).await?;
         return Ok(None);
     }
+    let begin = format!("{BEGIN_WRITE}; {IDLE_AT_MOST} {POSTGRES_IDLE_TRANSACTION_MS}");
     if shared.clock.is_some() {
-        client.batch_execute(BEGIN_WRITE).await?;
+        client.batch_execute(&begin).await?;
         return Ok(None);
     }
-    let answers = client
-        .simple_query(&format!("{BEGIN_WRITE}; {NOW}"))
-        .await?;
+    let answers = client.simple_query(&format!("{begin}; {NOW}")).await?;
     Ok(answers.iter().find_map(|answer| {
         let SimpleQueryMessage::Row(row) = answer else {
             return None;
@@ -208,6 +212,9 @@ async fn begin(
 
 const BEGIN_READ: &str = "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 const BEGIN_WRITE: &str = "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
+/// Within the transaction, because behind a pooler the next one may have another session. Whoever
+/// is not heard of for longer loses its locks, and its connection.
+const IDLE_AT_MOST: &str = "SET LOCAL idle_in_transaction_session_timeout =";
 
 async fn commit<T, E: From<DbError>>(
     loan: Loan,

@@ -88,7 +88,7 @@ impl Worker<'_> {
         let attempt = self.attempt.clone();
         let activity = self
             .context
-            .db
+            .impatient_db()
             .read("attempt activity", async move |tx: &mut Tx<'_>| {
                 skep_gateway::attempt_activity(tx, &attempt).await
             })
@@ -132,7 +132,7 @@ impl Worker<'_> {
         let lease = self.lease.clone();
         let written = self
             .context
-            .db
+            .impatient_db()
             .write("liveness", async move |tx: &mut Tx<'_>| {
                 skep_authority::demand(tx, &lease.job, lease.fence)
                     .await

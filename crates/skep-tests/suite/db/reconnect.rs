@@ -118,3 +118,21 @@ fn a_connection_that_dies_in_a_transaction_is_not_the_callers_to_know() {
         Ok(())
     });
 }
+
+/// Who is cut off in the middle of a transaction cannot let go of what it locks: the server does.
+#[test]
+fn the_locks_of_who_is_cut_off_are_let_go() {
+    run_on(Backend::Postgres, async |store| {
+        let db = store.open(SCHEMA, None).await?;
+        let ask = async |tx: &mut Tx<'_>| {
+            let sql = "SELECT setting FROM pg_settings
+                WHERE name = 'idle_in_transaction_session_timeout'";
+            tx.query_one(sql, &[]).await?.get::<String>("setting")
+        };
+        let limit = skep_db::limits::POSTGRES_IDLE_TRANSACTION_MS.to_string();
+        assert_eq!(db.write("ask", ask).await?, limit);
+        // Behind a pooler the session is somebody else's afterwards.
+        assert_eq!(db.read("ask", ask).await?, "0");
+        Ok(())
+    });
+}
