@@ -7,7 +7,7 @@
 use crate::clock_watch::ClockWatch;
 use crate::director::Context;
 use crate::error::{DirectorError, describe};
-use crate::limits::{HEARTBEAT_MS, LEASE_MS};
+use crate::limits::{HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
 use crate::{dead, delivery, node};
 use skep_db::{DbError, Tx};
@@ -23,11 +23,18 @@ use std::time::Duration;
 pub(crate) async fn run(context: Arc<Context>) {
     let period = Duration::from_millis(HEARTBEAT_MS);
     let mut renewed_last = Stopwatch::start();
+    let mut pause = period;
+    let mut ended = false;
     loop {
-        tokio::time::sleep(period).await;
+        tokio::time::sleep(pause).await;
+        // After a failure it is tried again soon: whoever was cut off is to know as soon as it can
+        // what is no longer its own.
+        pause = Duration::from_millis(POLL_MS);
         match tokio::time::timeout(period, renew(&context)).await {
             Ok(Ok(lost)) => {
                 renewed_last = Stopwatch::start();
+                pause = period;
+                ended = false;
                 for job in &lost {
                     context.running.tell(job, Signal::LeaseLost);
                 }
@@ -39,9 +46,12 @@ pub(crate) async fn run(context: Arc<Context>) {
         }
         let lease = Duration::from_millis(LEASE_MS.unsigned_abs());
         if renewed_last.elapsed() > lease && context.running.count() > 0 {
-            tracing::error!(
-                "the store was out of reach for a whole lease: what runs here is ended"
-            );
+            if !ended {
+                tracing::error!(
+                    "the store was out of reach for a whole lease: what runs here is ended"
+                );
+            }
+            ended = true;
             context.running.tell_all(Signal::LeaseLost);
         }
     }
