@@ -50,6 +50,11 @@ pub(crate) const PARTS: &[Part] = &[
         run: suite::thousand,
     },
     Part {
+        name: "nodes",
+        about: "machines in network namespaces that die, are cut off, come back; --cuts N",
+        run: suite::nodes,
+    },
+    Part {
         name: "kills",
         about: "hundreds of kill -9 at random instants, on both stores",
         run: suite::kills,

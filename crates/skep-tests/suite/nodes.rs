@@ -1,6 +1,11 @@
 //! Several engines on one PostgreSQL store: they share the work, one takes over what another left,
 //! and who does not share its folder does not join.
 
+mod flap;
+mod host;
+mod link;
+mod site;
+
 use crate::cli::program::{Ran, Server, Stage};
 use anyhow::Context as _;
 use serde_json::Value;

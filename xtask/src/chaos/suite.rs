@@ -1,4 +1,4 @@
-//! Long tests of the suite: hundreds of kills, a thousand attempts at once.
+//! Long tests of the suite: hundreds of kills, a thousand attempts at once, machines cut off.
 
 use crate::machine::Workspace;
 use crate::options::Options;
@@ -16,18 +16,28 @@ const BINARY_VARIABLE: &str = "SKEP_BIN";
 pub(super) fn thousand(options: &Options) -> Result<Report> {
     let attempts = if options.quick { "40" } else { "1000" };
     let test = "crash::long::attempts_under_way_are_taken_back";
-    run("thousand", test, ("SKEP_TEST_ATTEMPTS", attempts))
+    let said = format!("{attempts} on each store");
+    run("thousand", test, ("SKEP_TEST_ATTEMPTS", attempts), said)
 }
 
 /// Hundreds of kills at random instants.
 pub(super) fn kills(options: &Options) -> Result<Report> {
     let kills = if options.quick { "10" } else { "400" };
     let test = "crash::random::";
-    run("kills", test, ("SKEP_TEST_KILLS", kills))
+    let said = format!("{kills} on each store");
+    run("kills", test, ("SKEP_TEST_KILLS", kills), said)
 }
 
-/// Runs a test of the suite at length, on both stores.
-fn run(name: &str, test: &str, (variable, count): (&str, &str)) -> Result<Report> {
+/// Machines in network namespaces that die and are cut off.
+pub(super) fn nodes(options: &Options) -> Result<Report> {
+    let cuts = if options.quick { 2 } else { 40 };
+    let cuts = options.number("cuts")?.unwrap_or(cuts).to_string();
+    let said = format!("{cuts} cuts of one flapping link");
+    run("nodes", "nodes::", ("SKEP_NODES_CUTS", &cuts), said)
+}
+
+/// Runs tests of the suite at length.
+fn run(name: &str, test: &str, (variable, count): (&str, &str), said: String) -> Result<Report> {
     let workspace = Workspace::find()?;
     if !process::succeeds(&mut workspace.build_binary())? {
         anyhow::bail!("failed to build skep");
@@ -47,7 +57,7 @@ fn run(name: &str, test: &str, (variable, count): (&str, &str)) -> Result<Report
     }
     let watch = Stopwatch::start();
     let outcome = if process::succeeds(&mut tests)? {
-        Ok(format!("{count} on each store"))
+        Ok(said)
     } else {
         Err("see above".to_owned())
     };
