@@ -105,6 +105,15 @@ impl DbError {
         }
     }
 
+    /// Whether the store is why, and not what was asked of it, and may answer when it is asked again:
+    /// it was out of reach, its connection broke during the commit, or others were in the way.
+    pub const fn may_pass(&self) -> bool {
+        matches!(
+            self,
+            Self::Unavailable(_) | Self::CommitUnknown { .. } | Self::Conflict { .. }
+        )
+    }
+
     /// Whether a unique or foreign key was the reason.
     pub const fn is_constraint(&self) -> bool {
         matches!(self, Self::Constraint { .. })

@@ -4,11 +4,13 @@
 mod binary;
 mod process;
 mod repository;
+mod server;
 mod store;
 mod worker;
 
 pub use binary::skep_binary;
 pub use process::{Meeting, RunningProcess, processes_marked};
 pub use repository::SourceRepository;
+pub use server::{PrivateServer, ServerSession};
 pub use store::{Backend, TestStore, run_on};
 pub use worker::worker_script;

@@ -3,6 +3,7 @@
 //! PostgreSQL is the private cluster that `cargo xtask test` starts; its address is in
 //! `SKEP_TEST_POSTGRES`. Without it the PostgreSQL half fails rather than being passed over.
 
+use crate::PrivateServer;
 use skep_db::{BeforeCommit, Db, DbOptions, Location, SchemaPart};
 use skep_stdx::{Entropy as _, ManualClock, OsEntropy, Secret};
 use std::future::Future;
@@ -40,13 +41,31 @@ impl TestStore {
         let folder = tempfile::tempdir()?;
         let location = match backend {
             Backend::Sqlite => Location::Sqlite(folder.path().join("skep.db")),
-            Backend::Postgres => Location::Postgres(Secret::new(create_database().await?)),
+            Backend::Postgres => {
+                let cluster = std::env::var(POSTGRES_VARIABLE).map_err(|_| {
+                    anyhow::anyhow!(
+                        "{POSTGRES_VARIABLE} is not set: run the tests with `cargo xtask test`"
+                    )
+                })?;
+                Location::Postgres(Secret::new(create_database(cluster).await?))
+            }
         };
         Ok(Self {
             backend,
             clock: ManualClock::at(BEGIN_MS),
             location,
             folder,
+        })
+    }
+
+    /// A store without a schema on a server that the test may stop.
+    pub async fn on_server(server: &PrivateServer) -> anyhow::Result<Self> {
+        let address = create_database(server.address()).await?;
+        Ok(Self {
+            backend: Backend::Postgres,
+            clock: ManualClock::at(BEGIN_MS),
+            location: Location::Postgres(Secret::new(address)),
+            folder: tempfile::tempdir()?,
         })
     }
 
@@ -146,10 +165,8 @@ fn as_url(address: &str) -> String {
     format!("postgres://{user}@{host}{port}/{name}")
 }
 
-async fn create_database() -> anyhow::Result<String> {
-    let cluster = std::env::var(POSTGRES_VARIABLE).map_err(|_| {
-        anyhow::anyhow!("{POSTGRES_VARIABLE} is not set: run the tests with `cargo xtask test`")
-    })?;
+/// Makes a database in the cluster of this address; the answer is its own address.
+async fn create_database(cluster: String) -> anyhow::Result<String> {
     let (client, connection) = tokio_postgres::connect(&cluster, tokio_postgres::NoTls).await?;
     let driver = skep_stdx::spawn("test-cluster-connection", connection);
     let mut random = [0; 8];

@@ -6,6 +6,7 @@ mod disk;
 mod long;
 mod plan;
 mod point;
+mod postgres;
 mod random;
 mod schedule;
 pub(crate) mod site;
