@@ -353,13 +353,7 @@ async fn give_up(
 
 /// Whether a step failed by its store or the disk below, and not by its own fault.
 fn is_the_stores(error: &DirectorError) -> bool {
-    let is_away = matches!(
-        error,
-        DirectorError::Db(
-            DbError::Unavailable(_) | DbError::CommitUnknown { .. } | DbError::Conflict { .. }
-        )
-    );
-    is_away || room::is_why(error)
+    error.may_pass() || room::is_why(error)
 }
 
 /// Gives back a job whose step had no room on the disk or no store: its attempt counts for nothing.
@@ -381,7 +375,7 @@ async fn leave_again(
         advance(tx, &lease, JobState::Queued, false, None).await
     };
     loop {
-        match context.db.write("no room", write.clone()).await {
+        match context.db.write("leave", write.clone()).await {
             Ok(()) => return,
             Err(error) if is_the_stores(&error) => {}
             Err(error) => {

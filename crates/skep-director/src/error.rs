@@ -116,6 +116,27 @@ impl DirectorError {
         }
     }
 
+    /// Whether the store is why, and may answer when it is asked again.
+    pub(crate) fn may_pass(&self) -> bool {
+        match self {
+            Self::Db(error) => error.may_pass(),
+            Self::Outside { source, .. } => {
+                let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(&**source);
+                while let Some(error) = cause {
+                    if let Some(error) = error.downcast_ref::<DbError>() {
+                        return error.may_pass();
+                    }
+                    cause = error.source();
+                }
+                false
+            }
+            Self::Usage { .. }
+            | Self::NotFound { .. }
+            | Self::Policy { .. }
+            | Self::Conflict { .. } => false,
+        }
+    }
+
     /// Why the queue refused a move, where that is what went wrong.
     pub(crate) fn queue_refusal(&self) -> Option<RefusalReason> {
         let Self::Outside { source, .. } = self else {

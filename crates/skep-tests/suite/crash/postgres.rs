@@ -10,7 +10,7 @@
 //! The tests are short; `cargo xtask chaos postgres` makes them long through [`Scale`].
 
 mod account;
-// mod engine;
+mod engine;
 mod fault;
 mod load;
 mod outcome;

@@ -415,8 +415,18 @@ after = [{{ node = "one", artifact = "note-1.txt" }}]
         status.sums.context("the budget has no sums")
     }
 
-    /// The store of the home, which nobody holds.
-    async fn db(&self) -> anyhow::Result<Db> {
+    /// The API of whichever engine runs.
+    pub(super) fn client(&self) -> Client {
+        Client::at_socket(self.home.join("skep.sock"))
+    }
+
+    /// The key of the ledger.
+    pub(super) fn ledger_key(&self) -> PathBuf {
+        self.home.join("ledger.key")
+    }
+
+    /// The store of the home; of a SQLite one nobody may hold it.
+    pub(super) async fn db(&self) -> anyhow::Result<Db> {
         let location = match self.store.postgres_address() {
             Some(address) => Location::Postgres(Secret::new(address)),
             None => Location::Sqlite(self.home.join("skep.db")),
@@ -453,7 +463,7 @@ after = [{{ node = "one", artifact = "note-1.txt" }}]
             return Err(self.explained(error));
         }
         Ok(Engine {
-            client: Client::at_socket(self.home.join("skep.sock")),
+            client: self.client(),
             process,
         })
     }

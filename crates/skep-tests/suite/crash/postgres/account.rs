@@ -69,10 +69,19 @@ pub(super) async fn settle(
     ensure!(live == 0, "{live} jobs are still live");
     let lives = lives(db).await?;
     let known: BTreeSet<&str> = acknowledged.iter().map(JobId::as_str).collect();
-    let lost: Vec<_> = known.iter().filter(|id| !lives.contains_key(**id)).collect();
+    let lost: Vec<_> = known
+        .iter()
+        .filter(|id| !lives.contains_key(**id))
+        .collect();
     ensure!(lost.is_empty(), "acknowledged and not there: {lost:?}");
-    let strange: Vec<_> = lives.keys().filter(|id| !known.contains(id.as_str())).collect();
-    ensure!(strange.is_empty(), "there and never acknowledged: {strange:?}");
+    let strange: Vec<_> = lives
+        .keys()
+        .filter(|id| !known.contains(id.as_str()))
+        .collect();
+    ensure!(
+        strange.is_empty(),
+        "there and never acknowledged: {strange:?}"
+    );
     for (id, life) in &lives {
         ensure!(life.is_once(), "{id} was not done exactly once: {life:?}");
         let reports = u32::from(reported);
@@ -107,7 +116,10 @@ async fn lives(db: &Db) -> anyhow::Result<BTreeMap<String, Life>> {
             return Ok(lives);
         };
         after = last.seq;
-        for event in page.iter().filter(|event| event.subject.parse::<JobId>().is_ok()) {
+        for event in page
+            .iter()
+            .filter(|event| event.subject.parse::<JobId>().is_ok())
+        {
             lives.entry(event.subject.clone()).or_default().add(event)?;
         }
     }

@@ -26,17 +26,15 @@ pub(super) enum Strike {
     TakeConnections,
 }
 
-/// A store on a server that may be stopped.
-pub(super) struct Field {
-    server: PrivateServer,
-    pub(super) store: TestStore,
-}
+/// A server that may be stopped.
+pub(super) struct Target(PrivateServer);
 
-impl Field {
-    pub(super) async fn new() -> anyhow::Result<Self> {
+impl Target {
+    /// A server, and a store on it.
+    pub(super) async fn new() -> anyhow::Result<(Self, TestStore)> {
         let server = PrivateServer::start(CONNECTIONS_MAX)?;
         let store = TestStore::on_server(&server).await?;
-        Ok(Self { server, store })
+        Ok((Self(server), store))
     }
 
     /// Strikes, lets it last for `outage`, and puts it right again.
@@ -48,7 +46,7 @@ impl Field {
                 self.start_server()
             }
             Strike::KillBackends => {
-                let killer = ServerSession::open(&self.server.address()).await?;
+                let killer = ServerSession::open(&self.0.address()).await?;
                 for _ in 0..KILLS {
                     killer.run(KILL_OTHERS).await?;
                     tokio::time::sleep(KILL_PAUSE).await;
@@ -65,16 +63,16 @@ impl Field {
     }
 
     pub(super) fn stop_server(&mut self) -> anyhow::Result<()> {
-        tokio::task::block_in_place(|| self.server.stop_at_once())
+        tokio::task::block_in_place(|| self.0.stop_at_once())
     }
 
     pub(super) fn start_server(&mut self) -> anyhow::Result<()> {
-        tokio::task::block_in_place(|| self.server.start_again())
+        tokio::task::block_in_place(|| self.0.start_again())
     }
 
     /// Takes what is free, and then what others have, until nobody else has any.
     async fn take_connections(&self) -> anyhow::Result<Vec<ServerSession>> {
-        let address = format!("{} application_name=taker", self.server.address());
+        let address = format!("{} application_name=taker", self.0.address());
         let mut taken = ServerSession::open_all(&address).await?;
         let others = "SELECT COUNT(*) FROM pg_stat_activity
             WHERE backend_type = 'client backend' AND application_name <> 'taker'";

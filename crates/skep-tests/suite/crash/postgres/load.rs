@@ -249,7 +249,10 @@ impl Load {
             let size = left.min(1_000);
             left -= size;
             let node = self.nodes[requests.len() % self.nodes.len()].clone();
-            requests.push(skep_stdx::spawn("burst", async move { node.ask(size).await }));
+            requests.push(skep_stdx::spawn(
+                "burst",
+                async move { node.ask(size).await },
+            ));
         }
         for request in requests {
             request.await??;
@@ -368,8 +371,7 @@ impl Node {
     async fn finish(&self, claims: &[Claim]) -> anyhow::Result<()> {
         let ended = loop {
             let finishes: Vec<Finish> = claims.iter().map(done).collect();
-            let finish =
-                async move |tx: &mut Tx<'_>| skep_queue::finish_all(tx, &finishes).await;
+            let finish = async move |tx: &mut Tx<'_>| skep_queue::finish_all(tx, &finishes).await;
             match self.db.write("finish", finish).await {
                 Ok(ended) => break ended,
                 Err(error) if error.may_pass() => tokio::time::sleep(AGAIN).await,
@@ -378,11 +380,7 @@ impl Node {
         };
         for (claim, outcome) in claims.iter().zip(ended) {
             match outcome {
-                Ok(job) => ensure!(
-                    self.book.accept(&job.id),
-                    "{} was accepted twice",
-                    job.id
-                ),
+                Ok(job) => ensure!(self.book.accept(&job.id), "{} was accepted twice", job.id),
                 Err(AdvanceError::Stale { .. } | AdvanceError::NotFound) => {
                     self.book.refused.fetch_add(1, Ordering::Relaxed);
                     if self.has_ended(&claim.job.id).await? {

@@ -1,6 +1,6 @@
 //! The scenarios against the queue itself, with many clients of its own API.
 
-use super::fault::{Field, Readers, Strike, pin};
+use super::fault::{Readers, Strike, Target, pin};
 use super::load::Load;
 use super::outcome::{Figures, report};
 use super::{STOP_S, Scale, within};
@@ -59,20 +59,18 @@ fn a_burst() {
 /// A scenario whose fault strikes again and again.
 fn struck(name: &str, how: Strike) {
     // The server is the test's own; the runtime is that of every test.
-    run_on(Backend::Sqlite, async |_| {
-        report(name, strikes(how).await)
-    });
+    run_on(Backend::Sqlite, async |_| report(name, strikes(how).await));
 }
 
 async fn strikes(how: Strike) -> anyhow::Result<Figures> {
     let scale = Scale::of(JOBS)?;
-    let mut field = Field::new().await?;
-    let mut load = Load::start(&field.store).await?;
+    let (mut server, store) = Target::new().await?;
+    let mut load = Load::start(&store).await?;
     let undisturbed_per_s = undisturbed(&load, scale).await?;
     let (watch, first) = (Stopwatch::start(), load.progress().done);
     let mut recovery = Duration::ZERO;
     for strike in 0..scale.strikes {
-        field.strike(how, scale.outage(strike)).await?;
+        server.strike(how, scale.outage(strike)).await?;
         recovery = load.recovered().await?;
         load.rate_of(scale.jobs / u64::from(scale.strikes)).await?;
     }
