@@ -6,6 +6,7 @@
 
 mod disk;
 mod month;
+mod postgres;
 mod simulator;
 mod suite;
 
@@ -43,6 +44,11 @@ pub(crate) const PARTS: &[Part] = &[
         name: "month",
         about: "a month of 5,079 jobs replayed twice; it reproduces its own statistics",
         run: month::run,
+    },
+    Part {
+        name: "postgres",
+        about: "nine faults and pressures of a PostgreSQL server under the queue and engines; --times N",
+        run: postgres::run,
     },
     Part {
         name: "thousand",

@@ -35,7 +35,7 @@ pub(crate) struct EngineOptions {
 }
 
 /// The flags that are followed by a number.
-const NUMBERS: &[&str] = &["--cuts", "--histories", "--rounds", "--seed"];
+const NUMBERS: &[&str] = &["--cuts", "--histories", "--rounds", "--seed", "--times"];
 
 /// A command line that makes no sense; nothing was done.
 #[derive(Debug)]

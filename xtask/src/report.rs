@@ -37,6 +37,9 @@ pub(crate) struct Row {
     pub(crate) ok: bool,
     /// One line for people.
     pub(crate) note: String,
+    /// What else was measured, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) figures: Option<serde_json::Value>,
 }
 
 impl Report {
@@ -71,6 +74,7 @@ impl Row {
             ratio: None,
             ok: target.is_none_or(|target| value <= target),
             note: String::new(),
+            figures: None,
         }
     }
 

@@ -9,8 +9,9 @@ use crate::test::cluster::{Cluster, server_programs};
 use anyhow::Result;
 
 /// The variable that says where a PostgreSQL for tests is.
-const POSTGRES_VARIABLE: &str = "SKEP_TEST_POSTGRES";
-const BINARY_VARIABLE: &str = "SKEP_BIN";
+pub(super) const POSTGRES_VARIABLE: &str = "SKEP_TEST_POSTGRES";
+/// The variable that names the binary under test.
+pub(super) const BINARY_VARIABLE: &str = "SKEP_BIN";
 
 /// An engine killed over a thousand running attempts.
 pub(super) fn thousand(options: &Options) -> Result<Report> {

@@ -49,12 +49,12 @@ const LONG: &[Duration] = &[
 ];
 
 impl Scale {
-    /// `jobs` and three strikes, or as many times more as the environment says.
+    /// `jobs` and two strikes, or as many times more as the environment says.
     fn of(jobs: u64) -> anyhow::Result<Self> {
         let times = super::long::number(SCALE_VARIABLE, 1)?;
         Ok(Self {
             jobs: jobs * u64::from(times),
-            strikes: 2 + times.min(10),
+            strikes: 1 + times.min(11),
             outages: if times == 1 { SHORT } else { LONG },
         })
     }

@@ -9,8 +9,9 @@ use skep_stdx::Stopwatch;
 use skep_testkit::{Backend, TestStore, run_on};
 use std::time::Duration;
 
-/// Jobs of the undisturbed and of the disturbed part.
-const JOBS: u64 = 200;
+/// Jobs of the undisturbed and of the disturbed part, where a fault strikes and where one lasts.
+const STRUCK_JOBS: u64 = 200;
+const PRESSED_JOBS: u64 = 400;
 
 /// What goes on beside the work, all the time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,7 +64,7 @@ fn struck(name: &str, how: Strike) {
 }
 
 async fn strikes(how: Strike) -> anyhow::Result<Figures> {
-    let scale = Scale::of(JOBS)?;
+    let scale = Scale::of(STRUCK_JOBS)?;
     let (mut server, store) = Target::new().await?;
     let mut load = Load::start(&store).await?;
     let undisturbed_per_s = undisturbed(&load, scale).await?;
@@ -97,7 +98,7 @@ fn pressed(name: &str, what: Pressure) {
 }
 
 async fn pressure(store: &TestStore, what: Pressure) -> anyhow::Result<Figures> {
-    let scale = Scale::of(JOBS)?;
+    let scale = Scale::of(PRESSED_JOBS)?;
     let mut load = Load::start(store).await?;
     let undisturbed_per_s = undisturbed(&load, scale).await?;
     let (mut pinned, mut readers) = (None, None);
