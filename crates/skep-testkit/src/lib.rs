@@ -2,6 +2,7 @@
 //! of shell, and the binary under test. Everything is made for one test and gone with it.
 
 mod binary;
+mod pooler;
 mod process;
 mod repository;
 mod server;
@@ -9,6 +10,7 @@ mod store;
 mod worker;
 
 pub use binary::skep_binary;
+pub use pooler::Pooler;
 pub use process::{Meeting, RunningProcess, processes_marked};
 pub use repository::SourceRepository;
 pub use server::{PrivateServer, ServerSession};

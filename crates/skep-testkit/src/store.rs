@@ -60,7 +60,11 @@ impl TestStore {
 
     /// A store without a schema on a server that the test may stop.
     pub async fn on_server(server: &PrivateServer) -> anyhow::Result<Self> {
-        let address = create_database(server.address()).await?;
+        Self::at(create_database(server.address()).await?)
+    }
+
+    /// A store in a PostgreSQL database that is there already.
+    pub fn at(address: String) -> anyhow::Result<Self> {
         Ok(Self {
             backend: Backend::Postgres,
             clock: ManualClock::at(BEGIN_MS),

@@ -1,5 +1,6 @@
 //! One meaning of a transaction on both engines.
 
+mod pooler;
 mod reconnect;
 
 use skep_db::{

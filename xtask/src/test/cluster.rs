@@ -72,6 +72,24 @@ pub(crate) fn server_programs() -> Result<PathBuf> {
     find_programs().context("the package `postgresql` brought no `initdb`")
 }
 
+/// Sees to it that there is a PgBouncer, which some tests go through to their server.
+pub(crate) fn ensure_pooler() -> Result<()> {
+    // Distributions keep it where only root's PATH leads.
+    let is_there =
+        || machine::program("pgbouncer").is_some() || Path::new("/usr/sbin/pgbouncer").is_file();
+    if is_there() {
+        return Ok(());
+    }
+    if machine::current_user()?.uid != 0 || machine::program("apt-get").is_none() {
+        bail!("no PgBouncer on this machine: install your distribution's `pgbouncer` package");
+    }
+    install_debian_package("pgbouncer")?;
+    if !is_there() {
+        bail!("the package `pgbouncer` brought no `pgbouncer`");
+    }
+    Ok(())
+}
+
 /// Installs a package with apt, as root, saying so.
 pub(crate) fn install_debian_package(package: &str) -> Result<()> {
     say(&format!(

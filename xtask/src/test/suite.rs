@@ -47,6 +47,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Suite> {
     }
     let python = python::find_or_install(&workspace.target)?;
     let programs = cluster::server_programs()?;
+    cluster::ensure_pooler()?;
     let nextest = process::works("cargo", &["nextest", "--version"]);
     if !nextest {
         say(

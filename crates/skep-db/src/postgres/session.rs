@@ -172,26 +172,33 @@ pub(super) fn is_conflict(error: &tokio_postgres::Error) -> bool {
 /// Whether the connection is gone: closed, broken, or ended by the server, which says FATAL.
 pub(super) fn is_lost(error: &tokio_postgres::Error) -> bool {
     if let Some(said) = error.as_db_error() {
-        return matches!(
-            said.parsed_severity(),
-            Some(Severity::Fatal | Severity::Panic)
-        );
+        return match said.parsed_severity() {
+            Some(severity) => matches!(severity, Severity::Fatal | Severity::Panic),
+            // A pooler sends only the word that a server may translate, and does not.
+            None => ["FATAL", "PANIC"].contains(&said.severity()),
+        };
     }
     let source = std::error::Error::source(error);
     error.is_closed() || source.is_some_and(|source| source.is::<std::io::Error>())
 }
 
 /// Whether a connection that could not be made may be had a moment later: the server is starting,
-/// stopping, out of connections, or not there.
+/// stopping, out of connections, or not there, or a pooler says so for it.
 pub(super) fn may_come_back(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         None => true,
-        Some(code) => [
-            SqlState::CANNOT_CONNECT_NOW,
-            SqlState::ADMIN_SHUTDOWN,
-            SqlState::CRASH_SHUTDOWN,
-            SqlState::TOO_MANY_CONNECTIONS,
-        ]
-        .contains(code),
+        Some(code) => {
+            [
+                SqlState::CANNOT_CONNECT_NOW,
+                SqlState::ADMIN_SHUTDOWN,
+                SqlState::CRASH_SHUTDOWN,
+                SqlState::TOO_MANY_CONNECTIONS,
+            ]
+            .contains(code)
+                || code.code().starts_with(CONNECTION_EXCEPTION)
+        }
     }
 }
+
+/// The class of everything that goes wrong with a connection; a pooler says no more than this.
+const CONNECTION_EXCEPTION: &str = "08";

@@ -208,7 +208,9 @@ impl Load {
         enough: impl Fn(Progress) -> bool,
     ) -> anyhow::Result<()> {
         let mut progress = self.book.progress.subscribe();
-        let reached = within(what, progress.wait_for(|progress| enough(*progress))).await;
+        // Nothing may be asked while what was waited for is still held.
+        let wait = async { progress.wait_for(|now| enough(*now)).await.map(drop) };
+        let reached = within(what, wait).await;
         let (now, failed) = (
             self.progress(),
             self.workers.iter().any(JoinHandle::is_finished),

@@ -6,7 +6,7 @@ use super::outcome::{Figures, report};
 use super::{STOP_S, Scale, within};
 use anyhow::ensure;
 use skep_stdx::Stopwatch;
-use skep_testkit::{Backend, TestStore, run_on};
+use skep_testkit::{Backend, Pooler, TestStore, run_on};
 use std::time::Duration;
 
 /// Jobs of the undisturbed and of the disturbed part, where a fault strikes and where one lasts.
@@ -25,6 +25,18 @@ enum Pressure {
 #[test]
 fn a_restart_of_the_server() {
     struck("queue: restart", Strike::Restart);
+}
+
+/// Behind a pooler in transaction mode, which answers in the server's place while that is away.
+#[test]
+fn a_restart_of_the_server_behind_a_pooler() {
+    run_on(Backend::Sqlite, async |_| {
+        let (server, direct) = Target::new().await?;
+        let pooler = Pooler::start(&direct)?;
+        let store = TestStore::at(pooler.address())?;
+        let ended = strikes(Strike::Restart, server, store).await;
+        report("queue: restart, pooler", ended)
+    });
 }
 
 #[test]
@@ -60,12 +72,14 @@ fn a_burst() {
 /// A scenario whose fault strikes again and again.
 fn struck(name: &str, how: Strike) {
     // The server is the test's own; the runtime is that of every test.
-    run_on(Backend::Sqlite, async |_| report(name, strikes(how).await));
+    run_on(Backend::Sqlite, async |_| {
+        let (server, store) = Target::new().await?;
+        report(name, strikes(how, server, store).await)
+    });
 }
 
-async fn strikes(how: Strike) -> anyhow::Result<Figures> {
+async fn strikes(how: Strike, mut server: Target, store: TestStore) -> anyhow::Result<Figures> {
     let scale = Scale::of(STRUCK_JOBS)?;
-    let (mut server, store) = Target::new().await?;
     let mut load = Load::start(&store).await?;
     let undisturbed_per_s = undisturbed(&load, scale).await?;
     let (watch, first) = (Stopwatch::start(), load.progress().done);
