@@ -98,10 +98,10 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
     let mut stop = context.running.stopping();
-    let mut hindrance = None;
+    let (mut hindrance, mut unsure) = (None, false);
     while !*stop.borrow_and_update() {
         if works {
-            let found = claim_and_begin(&context, &for_steps).await;
+            let found = claim_and_begin(&context, &for_steps, &mut unsure).await;
             tell(&mut hindrance, found);
         }
         tokio::select! {
@@ -149,15 +149,29 @@ async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
     Ok(())
 }
 
-/// Takes what there are slots for; the answer is what hinders it.
-async fn claim_and_begin(context: &Context, for_steps: &Arc<Context>) -> Option<String> {
+/// Takes what there are slots for; the answer is what hinders it. `unsure` says whether an earlier
+/// claim may have taken something that nobody works on, which nobody else could until it lapsed.
+async fn claim_and_begin(
+    context: &Context,
+    for_steps: &Arc<Context>,
+    unsure: &mut bool,
+) -> Option<String> {
     // What this engine cannot finish it does not begin.
     if let Some(shortage) = room::shortage(&context.home) {
         return Some(shortage.to_string());
     }
+    if *unsure {
+        if let Err(error) = heartbeat::give_back_idle(context).await {
+            return Some(describe(&error));
+        }
+        *unsure = false;
+    }
     match claim(context).await {
         Ok(claims) => claims.into_iter().for_each(|claim| begin(for_steps, claim)),
-        Err(error) => return Some(describe(&error)),
+        Err(error) => {
+            *unsure = matches!(error, DbError::CommitUnknown { .. });
+            return Some(describe(&error));
+        }
     }
     None
 }

@@ -11,6 +11,7 @@ use crate::limits::{HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;
 use crate::{dead, delivery, node};
 use skep_db::{DbError, Tx};
+use skep_queue::LostLease;
 use skep_stdx::Stopwatch;
 use skep_types::{FailureClass, JobId, NodeId};
 use std::sync::Arc;
@@ -123,6 +124,17 @@ pub(crate) async fn take_back(context: &Context, restarted: bool) -> Result<(), 
     }
 }
 
+/// Takes back what this node holds and does not work on, with what follows for jobs that end by
+/// it. Only where nothing is claimed at the same time.
+pub(crate) async fn give_back_idle(context: &Context) -> Result<(), DirectorError> {
+    let (node, at_work) = (context.node.clone(), context.running.jobs());
+    let give_back = async move |tx: &mut Tx<'_>| {
+        let lost = skep_queue::give_back_idle(tx, &node, &at_work).await?.lost;
+        conclude(tx, &lost).await
+    };
+    context.db.write("give back", give_back).await
+}
+
 /// Takes back some of the leases that ran out and of those of `restarted`, with what follows for
 /// jobs that end by it; the answer is how many.
 pub(crate) async fn reconcile_once(
@@ -130,10 +142,16 @@ pub(crate) async fn reconcile_once(
     restarted: Option<&NodeId>,
 ) -> Result<usize, DirectorError> {
     let lost = skep_queue::reconcile(tx, restarted).await?.lost;
+    conclude(tx, &lost).await?;
+    Ok(lost.len())
+}
+
+/// What follows for the jobs of lost leases that end by it.
+async fn conclude(tx: &mut Tx<'_>, lost: &[LostLease]) -> Result<(), DirectorError> {
     for job in lost.iter().filter(|lost| lost.to.is_terminal()) {
         dead::write(tx, &job.job, FailureClass::LeaseLost, job.to).await?;
         delivery::report_due(tx, &job.job).await?;
         crate::review::abandoned(tx, &job.job).await?;
     }
-    Ok(lost.len())
+    Ok(())
 }

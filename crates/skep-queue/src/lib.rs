@@ -57,7 +57,7 @@ pub use lease::{Lease, bound_leases, heartbeat};
 pub use line::DUE;
 pub use pause::{EVERY_QUEUE, pause_queue, paused_queues, resume_queue};
 pub use read::{JobFilter, Page, attempts, job, job_by_number, jobs};
-pub use reconcile::{LostLease, Reconciled, reconcile};
+pub use reconcile::{LostLease, Reconciled, give_back_idle, reconcile};
 pub use refusal::{RefusalReason, record_refusal};
 pub use retry::retry;
 pub use row::{Attempt, Held, Job, JobFlow};

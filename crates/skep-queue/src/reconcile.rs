@@ -61,6 +61,28 @@ pub async fn reconcile(tx: &mut Tx<'_>, restarted: Option<&NodeId>) -> Result<Re
     Ok(Reconciled { lost })
 }
 
+/// Takes back what `node` holds and does not work on: jobs of a claim whose answer it did not get.
+/// `at_work` are the jobs that it works on. Nothing may be claimed for the node at the same time.
+pub async fn give_back_idle(
+    tx: &mut Tx<'_>,
+    node: &NodeId,
+    at_work: &[JobId],
+) -> Result<Reconciled, DbError> {
+    let sql = concat!(
+        "SELECT ",
+        live_job_columns!(),
+        " FROM job WHERE lease_node = ?1 ORDER BY number /*skip locked*/"
+    );
+    let mut lost = Vec::new();
+    for row in tx.query(sql, params![node.as_str()]).await? {
+        let job = Job::from_row(&row)?;
+        if !at_work.contains(&job.id) {
+            lost.push(take_back(tx, job, node.clone()).await?);
+        }
+    }
+    Ok(Reconciled { lost })
+}
+
 async fn take_back(tx: &mut Tx<'_>, job: Job, node: NodeId) -> Result<LostLease, DbError> {
     let from = job.state;
     let losses = job.losses + 1;

@@ -1,6 +1,7 @@
 //! Leases: kept by heartbeats, lost by silence, taken back by reconciliation.
 
 use super::{Hive, KEEP, LEASE_MS, attempt_of};
+use skep_db::Tx;
 use skep_queue::{AdvanceError, AttemptError, limits};
 use skep_testkit::{TestStore, on_both_engines};
 use skep_types::{AttemptState, FailureClass, JobState};
@@ -18,6 +19,7 @@ on_both_engines!(
     one_reconciliation_is_bounded,
     what_is_due_stays_due_though_the_clock_is_put_back,
     what_is_held_is_not_taken_back,
+    what_a_node_holds_and_does_not_work_on_is_given_back,
 );
 
 async fn a_heartbeat_extends_all_leases_of_its_node(store: TestStore) -> anyhow::Result<()> {
@@ -44,6 +46,33 @@ async fn a_heartbeat_extends_all_leases_of_its_node(store: TestStore) -> anyhow:
     assert_eq!((&lost[0].job, &lost[0].node), (&others.job.id, &other));
     assert_eq!(hive.heartbeat(&mine).await?.len(), 2);
     assert_eq!(hive.heartbeat(&other).await?, []);
+    Ok(())
+}
+
+async fn what_a_node_holds_and_does_not_work_on_is_given_back(
+    store: TestStore,
+) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    for _ in 0..3 {
+        hive.enqueue_any().await?;
+    }
+    let (mine, other) = (hive.node(), hive.node());
+    let claims = hive.claim(&mine, 2).await?;
+    let others = hive.claim_one(&other).await?.job.id;
+    let [at_work, idle] = claims.as_slice() else {
+        anyhow::bail!("two were claimed: {claims:?}");
+    };
+    let (node, known) = (mine.clone(), [at_work.job.id.clone()]);
+    let give_back =
+        async move |tx: &mut Tx<'_>| skep_queue::give_back_idle(tx, &node, &known).await;
+    let given = hive.db.write("give back", give_back).await?.lost;
+    let given: Vec<_> = given.into_iter().map(|lost| lost.job).collect();
+    assert_eq!(given, [idle.job.id.clone()]);
+    assert_eq!(hive.heartbeat(&other).await?, [others]);
+    let again = hive.claim_one(&mine).await?;
+    assert_eq!(again.job.id, idle.job.id);
+    assert!(again.fence > idle.fence);
+    assert_eq!(again.job.attempts_used, 0);
     Ok(())
 }
 

@@ -52,6 +52,11 @@ fn killed_backends() {
 }
 
 #[test]
+fn lost_answers() {
+    scenario("engine: lost answers", Fault::Server(Strike::LoseAnswers));
+}
+
+#[test]
 fn a_server_without_a_free_connection() {
     scenario(
         "engine: pool exhaustion",
@@ -329,7 +334,7 @@ impl Work {
         let all = async {
             loop {
                 let sql = "SELECT COUNT(*) AS n FROM job_history h
-                    JOIN delivery d ON d.job_id = h.id WHERE d.state = 'delivered'";
+                    JOIN delivery d ON d.job_id = h.id WHERE d.place IS NOT NULL";
                 let reported = usize::try_from(self.ask_store(sql).await?)?;
                 if reported >= jobs.len() {
                     return anyhow::Ok(());

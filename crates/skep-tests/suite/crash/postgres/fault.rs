@@ -13,6 +13,8 @@ const CONNECTIONS_MAX: u32 = 40;
 const READERS: usize = 4;
 /// Rounds of one strike that ends backends, and of one that takes connections away.
 const KILLS: u32 = 5;
+/// Answers that one strike loses.
+const LOST_ANSWERS: i64 = 12;
 const KILL_PAUSE: Duration = Duration::from_millis(20);
 
 /// What strikes and is over again.
@@ -24,6 +26,9 @@ pub(super) enum Strike {
     KillBackends,
     /// Somebody else has every connection of the server.
     TakeConnections,
+    /// What is committed is not answered: the server waits for a standby that there is not, and
+    /// its backends are ended meanwhile.
+    LoseAnswers,
 }
 
 /// A server that may be stopped.
@@ -59,6 +64,7 @@ impl Target {
                 drop(taken);
                 Ok(())
             }
+            Strike::LoseAnswers => self.lose_answers().await,
         }
     }
 
@@ -68,6 +74,22 @@ impl Target {
 
     pub(super) fn start_server(&mut self) -> anyhow::Result<()> {
         tokio::task::block_in_place(|| self.0.start_again())
+    }
+
+    async fn lose_answers(&self) -> anyhow::Result<()> {
+        let killer = ServerSession::open(&self.0.address()).await?;
+        set_standby(&killer, "nobody").await?;
+        let some = async {
+            let mut ended = 0;
+            while ended < LOST_ANSWERS {
+                ended += killer.number(KILL_COMMITTED).await?;
+                tokio::time::sleep(KILL_PAUSE).await;
+            }
+            anyhow::Ok(())
+        };
+        let lost = within("answers are lost", some).await;
+        set_standby(&killer, "").await?;
+        lost?
     }
 
     /// Takes what is free, and then what others have, until nobody else has any.
@@ -91,6 +113,17 @@ impl Target {
     }
 }
 
+/// Names the standby that every commit waits for.
+async fn set_standby(session: &ServerSession, name: &str) -> anyhow::Result<()> {
+    let set = format!("ALTER SYSTEM SET synchronous_standby_names = '{name}'");
+    session.run(&set).await?;
+    session.run("SELECT pg_reload_conf()").await?;
+    Ok(())
+}
+
+/// Who waits there has committed already.
+const KILL_COMMITTED: &str = "SELECT COUNT(pg_terminate_backend(pid)) FROM pg_stat_activity
+    WHERE wait_event = 'SyncRep'";
 const KILL_OTHERS: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
     WHERE backend_type = 'client backend' AND pid <> pg_backend_pid()";
 const KILL_OTHER_NAMES: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity

@@ -45,6 +45,11 @@ fn killed_backends() {
 }
 
 #[test]
+fn lost_answers() {
+    struck("queue: lost answers", Strike::LoseAnswers);
+}
+
+#[test]
 fn a_server_without_a_free_connection() {
     struck("queue: pool exhaustion", Strike::TakeConnections);
 }
