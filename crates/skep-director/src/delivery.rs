@@ -154,6 +154,11 @@ pub(crate) async fn run(context: &Context, mut reader: Reader) {
             Err(error) => {
                 tracing::error!(error = describe(&error), "reports were not delivered");
                 reader.wait().await;
+                // What was fetched, perhaps without an answer, would wait for the end of its lease.
+                while let Err(error) = reader.give_back().await {
+                    tracing::error!(error = describe(&error), "reports were not given back");
+                    reader.wait().await;
+                }
             }
         }
     }

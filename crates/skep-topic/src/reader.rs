@@ -60,10 +60,7 @@ impl Reader {
         lease_ms: i64,
         entropy: SharedEntropy,
     ) -> Result<Self, DbError> {
-        let (of, by) = (group.clone(), holder.clone());
-        let left = async move |tx: &mut Tx<'_>| take_back(tx, &of, &by).await;
-        db.write("take back messages", left).await?;
-        Ok(Self {
+        let reader = Self {
             woken: db.listen(TOPIC),
             _running: topics.running(group.clone()),
             db,
@@ -71,7 +68,20 @@ impl Reader {
             holder,
             lease_ms,
             entropy,
-        })
+        };
+        reader.give_back().await?;
+        Ok(reader)
+    }
+
+    /// Lets everything that this reader holds be handed out again at once: after a fetch whose
+    /// answer was lost, or messages that were left unanswered.
+    ///
+    /// # Errors
+    /// What the store says.
+    pub async fn give_back(&self) -> Result<(), DbError> {
+        let (of, by) = (self.group.clone(), self.holder.clone());
+        let left = async move |tx: &mut Tx<'_>| take_back(tx, &of, &by).await;
+        self.db.write("take back messages", left).await.map(drop)
     }
 
     /// The messages that can be read now, at most `max`.

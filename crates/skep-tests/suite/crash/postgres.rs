@@ -1,7 +1,7 @@
 //! PostgreSQL under the queue and under whole engines: the nine scenarios of the independent
 //! benchmark of PostgreSQL queues. A restart of the server, killed backends, a server without a
 //! free connection, a worker that crashes, one that crashes over and over; a pinned snapshot,
-//! sustained load, active readers, a burst.
+//! sustained load, active readers, a burst. And one of our own: commits whose answers are lost.
 //!
 //! Work goes on all the time. What must hold at the end of each: every job that was acknowledged is
 //! done, and once; no completion was accepted twice and no fence given out twice; no job is live;

@@ -12,6 +12,7 @@ on_both_engines!(
     a_reader_answers_for_what_came_of_its_effect,
     a_wake_up_follows_the_commit,
     the_commit_of_a_lost_lease_leaves_no_trace,
+    what_a_reader_gives_back_is_read_again_at_once,
 );
 
 async fn reader(stand: &Stand) -> Result<Reader, DbError> {
@@ -109,6 +110,21 @@ async fn a_reader_answers_for_what_came_of_its_effect(store: TestStore) -> anyho
     }
     let dead = stand.dead("a").await?;
     assert_eq!(dead[0].why.as_deref(), Some("no such bee"));
+    Ok(())
+}
+
+async fn what_a_reader_gives_back_is_read_again_at_once(store: TestStore) -> anyhow::Result<()> {
+    let stand = Stand::open(&store, vec![bees()]).await?;
+    let reader = reader(&stand).await?;
+    stand.produce_numbers(1).await?;
+    let first = reader.fetch(1).await?.remove(0);
+    assert_eq!(reader.fetch(1).await?, []);
+    reader.give_back().await?;
+    let again = reader.fetch(1).await?.remove(0);
+    assert_eq!(again.id(), first.id());
+    // An answer to the first that arrives now is too late.
+    let nothing = async |_: &mut Tx<'_>, (): &()| Ok::<(), FinishError>(());
+    assert_eq!(reader.answer(&first, Ok(()), nothing).await?, Handled::Lost);
     Ok(())
 }
 
