@@ -67,7 +67,7 @@ async fn what_a_node_holds_and_does_not_work_on_is_given_back(
         async move |tx: &mut Tx<'_>| skep_queue::give_back_idle(tx, &node, &known).await;
     let given = hive.db.write("give back", give_back).await?.lost;
     let given: Vec<_> = given.into_iter().map(|lost| lost.job).collect();
-    assert_eq!(given, [idle.job.id.clone()]);
+    assert_eq!(given, std::slice::from_ref(&idle.job.id));
     assert_eq!(hive.heartbeat(&other).await?, [others]);
     let again = hive.claim_one(&mine).await?;
     assert_eq!(again.job.id, idle.job.id);
