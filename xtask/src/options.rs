@@ -204,7 +204,7 @@ mod tests {
         assert_eq!(usage.to_string(), "unknown flag `--fast`");
         assert_eq!(
             usage.hint(),
-            "there is: --quick, --json, --cuts, --histories, --rounds, --seed"
+            "there is: --quick, --json, --cuts, --histories, --rounds, --seed, --times"
         );
     }
 }
