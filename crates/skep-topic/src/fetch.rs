@@ -110,6 +110,29 @@ pub async fn take_back(tx: &mut Tx<'_>, group: &GroupName, holder: &str) -> Resu
     Ok(ended)
 }
 
+/// Lets what `holder` holds be read again at once. Its reader lives and has done nothing with it, so
+/// that none of it counts as lost.
+///
+/// # Errors
+/// What the store says.
+pub(crate) async fn give_back(
+    tx: &mut Tx<'_>,
+    group: &GroupName,
+    holder: &str,
+) -> Result<(), DbError> {
+    let now = tx.now_ms().await?;
+    let sql = "UPDATE topic_item SET state = 'pending', holder = NULL, due_ms = ?4,
+            changed_at_ms = ?4
+        WHERE topic = ?1 AND reader_group = ?2 AND state = 'delivering' AND holder = ?3";
+    let given = tx
+        .execute(sql, params![&group.topic, &group.group, holder, now])
+        .await?;
+    if given > 0 {
+        tx.wake(TOPIC);
+    }
+    Ok(())
+}
+
 struct Cursor {
     partition: i64,
     next_offset: i64,

@@ -2,7 +2,7 @@
 //! comes first, then the commit: a reader that dies between is handed the message again.
 
 use crate::error::FinishError;
-use crate::fetch::{Delivery, FetchRequest, fetch, take_back};
+use crate::fetch::{Delivery, FetchRequest, fetch, give_back, take_back};
 use crate::finish::{ack, poison, retry_later};
 use crate::limits::{POLL_MS, RETRY};
 use crate::message::{GroupName, Lease};
@@ -60,7 +60,10 @@ impl Reader {
         lease_ms: i64,
         entropy: SharedEntropy,
     ) -> Result<Self, DbError> {
-        let reader = Self {
+        let (of, by) = (group.clone(), holder.clone());
+        let left = async move |tx: &mut Tx<'_>| take_back(tx, &of, &by).await;
+        db.write("take back messages", left).await?;
+        Ok(Self {
             woken: db.listen(TOPIC),
             _running: topics.running(group.clone()),
             db,
@@ -68,20 +71,18 @@ impl Reader {
             holder,
             lease_ms,
             entropy,
-        };
-        reader.give_back().await?;
-        Ok(reader)
+        })
     }
 
-    /// Lets everything that this reader holds be handed out again at once: after a fetch whose
-    /// answer was lost, or messages that were left unanswered.
+    /// Lets everything that this reader holds be handed out again at once, and counts none of it as
+    /// lost: after a fetch whose answer was lost, or messages that were left unanswered.
     ///
     /// # Errors
     /// What the store says.
     pub async fn give_back(&self) -> Result<(), DbError> {
         let (of, by) = (self.group.clone(), self.holder.clone());
-        let left = async move |tx: &mut Tx<'_>| take_back(tx, &of, &by).await;
-        self.db.write("take back messages", left).await.map(drop)
+        let held = async move |tx: &mut Tx<'_>| give_back(tx, &of, &by).await;
+        self.db.write("give back messages", held).await
     }
 
     /// The messages that can be read now, at most `max`.
