@@ -1,6 +1,6 @@
 //! Giving authority out, and taking it back.
 
-use skep_db::{DbError, Kind, Rows, Tx, Value, batches, placeholders};
+use skep_db::{DbError, Kind, List, Rows, Tx};
 use skep_types::{Fence, JobId};
 
 /// Makes `holder` the only one with authority over each of the jobs, under the fence beside it.
@@ -31,13 +31,8 @@ pub async fn grant(
 
 /// Leaves nobody with authority over the jobs; every fence given out is stale.
 pub async fn withdraw(tx: &mut Tx<'_>, jobs: &[&JobId]) -> Result<(), DbError> {
-    for batch in batches(jobs) {
-        let sql = format!(
-            "DELETE FROM authority WHERE job_id IN ({})",
-            placeholders(1, batch.len())
-        );
-        let values: Vec<Value> = batch.iter().map(|job| job.as_str().into()).collect();
-        tx.execute(&sql, &values).await?;
-    }
+    let jobs = List::of_texts(jobs.iter().map(|job| job.as_str()));
+    let sql = "DELETE FROM authority WHERE job_id /*in list*/";
+    tx.execute_list(sql, &[], &jobs).await?;
     Ok(())
 }

@@ -9,7 +9,6 @@
 //! Knows nothing of what the tables mean.
 
 mod archive;
-mod batch;
 mod database;
 mod error;
 pub mod limits;
@@ -28,13 +27,12 @@ pub use archive::{
     Archive, ArchiveError, ArchiveFile, ArchiveWriter, Catalogue, Column, ColumnKind, Imported,
     Origin, Progress, TableShape, Written,
 };
-pub use batch::{batches, placeholders};
 pub use database::{Db, Engine};
 pub use error::{DbError, StorageFault};
 pub use locals::Locals;
 pub use migrate::{SchemaError, SchemaPart, Step, Table};
 pub use options::{BeforeCommit, DbOptions, Location};
 pub use query::{Answer, QueryError, QueryLimits, ask};
-pub use rows::{Kind, Rows};
+pub use rows::{Kind, List, Rows};
 pub use tx::Tx;
 pub use value::{FromValue, Row, Value};

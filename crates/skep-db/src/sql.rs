@@ -2,24 +2,25 @@
 //!
 //! Statements number their parameters `?1…` and are rewritten once to `$1…` for PostgreSQL,
 //! because SQLite numbers `$2, $1` by first appearance and would swap the values silently. Two
-//! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`. A third,
-//! `/*rows*/`, is where [`Rows`] stand.
+//! comments become row locks where rows can be locked: `/*lock*/` and `/*skip locked*/`. Two
+//! more are where [`Rows`] and a [`List`] stand: `/*rows*/` and `/*in list*/`.
 
 use crate::limits::STATEMENT_TEXTS_MAX;
-use crate::rows::{Form, Rows};
-use crate::value::ColumnNames;
+use crate::rows::{List, Rows};
+use crate::value::{ColumnNames, Value};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 /// Rewritten statements by their original text.
 #[derive(Debug, Default)]
 pub(crate) struct Rewriter {
-    plain: Texts,
-    over_one_row: Texts,
-    over_rows: Texts,
+    plain: Mutex<HashMap<String, Arc<Known>>>,
+    over_rows: Mutex<Counted>,
+    over_lists: Mutex<Counted>,
 }
 
-type Texts = Mutex<HashMap<String, Arc<Known>>>;
+/// Statements by how many rows or values they have; 0 where these are in arrays.
+type Counted = HashMap<String, HashMap<usize, Arc<Known>>>;
 
 /// A statement in its PostgreSQL form.
 #[derive(Debug)]
@@ -29,6 +30,13 @@ pub(crate) struct Known {
 }
 
 impl Known {
+    fn new(sql: &str) -> Arc<Self> {
+        Arc::new(Self {
+            text: rewrite(sql),
+            columns: OnceLock::new(),
+        })
+    }
+
     /// The names of the answer's columns, shared with earlier answers where they are the same.
     pub(crate) fn columns<'a>(
         &self,
@@ -47,30 +55,45 @@ impl Known {
 impl Rewriter {
     /// The PostgreSQL form of `sql`.
     pub(crate) fn postgres(&self, sql: &str) -> Arc<Known> {
-        kept(&self.plain, sql, rewrite)
+        let mut kept = self.plain.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = kept.get(sql) {
+            return Arc::clone(known);
+        }
+        let known = Known::new(sql);
+        if kept.len() < STATEMENT_TEXTS_MAX {
+            kept.insert(sql.to_owned(), Arc::clone(&known));
+        }
+        known
     }
 
     /// The PostgreSQL form of a statement over `rows`.
     pub(crate) fn postgres_rows(&self, sql: &str, rows: &Rows) -> Arc<Known> {
-        let (texts, form) = match rows.len() {
-            1 => (&self.over_one_row, Form::One),
-            _ => (&self.over_rows, Form::Many),
-        };
-        kept(texts, sql, |sql| rewrite(&rows.postgres_text(sql, form)))
+        let count = rows.few().map_or(0, |(count, _)| count);
+        counted(&self.over_rows, sql, count, || rows.postgres_text(sql))
+    }
+
+    /// The PostgreSQL form of a statement over `list` behind `before` parameters.
+    pub(crate) fn postgres_list(&self, sql: &str, before: usize, list: &List) -> Arc<Known> {
+        let count = list.few().map_or(0, <[Value]>::len);
+        let text = || list.postgres_text(sql, before);
+        counted(&self.over_lists, sql, count, text)
     }
 }
 
-fn kept(texts: &Texts, sql: &str, rewrite: impl FnOnce(&str) -> String) -> Arc<Known> {
+fn counted(
+    texts: &Mutex<Counted>,
+    sql: &str,
+    count: usize,
+    text: impl FnOnce() -> String,
+) -> Arc<Known> {
     let mut texts = texts.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(known) = texts.get(sql) {
+    if let Some(known) = texts.get(sql).and_then(|texts| texts.get(&count)) {
         return Arc::clone(known);
     }
-    let known = Arc::new(Known {
-        text: rewrite(sql),
-        columns: OnceLock::new(),
-    });
+    let known = Known::new(&text());
     if texts.len() < STATEMENT_TEXTS_MAX {
-        texts.insert(sql.to_owned(), Arc::clone(&known));
+        let kept = texts.entry(sql.to_owned()).or_default();
+        kept.insert(count, Arc::clone(&known));
     }
     known
 }

@@ -3,7 +3,7 @@
 use crate::database::Engine;
 use crate::error::FAILED_STATEMENT;
 use crate::locals::LEFT_BEHIND;
-use crate::rows::Rows;
+use crate::rows::{List, Rows};
 use crate::value::{Row, Value};
 use crate::{DbError, Locals, postgres, sqlite};
 use skep_stdx::SharedClock;
@@ -124,32 +124,77 @@ impl<'c> Tx<'c> {
     /// Runs a statement over `rows`; the answer is how many rows it changed in all. Many rows take
     /// several statements, one after the other.
     pub async fn execute_rows(&mut self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
-        if let Connection::Postgres(session) = &self.connection {
-            self.statements += rows.postgres_pieces() as u64;
-            let answer = session.execute_rows(sql, rows).await;
-            self.failed |= answer.is_err();
-            return answer;
-        }
-        let mut changed = 0;
-        for (count, values) in rows.for_sqlite() {
-            changed += self.execute(&rows.sqlite_text(sql, count), values).await?;
-        }
-        Ok(changed)
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => {
+                self.statements += rows.for_sqlite().count() as u64;
+                session.execute_rows(sql, rows)
+            }
+            Connection::Postgres(session) => {
+                self.statements += rows.postgres_pieces() as u64;
+                session.execute_rows(sql, rows).await
+            }
+        };
+        self.failed |= answer.is_err();
+        answer
     }
 
     /// As [`Tx::execute_rows`], for a statement that answers rows.
     pub async fn query_rows(&mut self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
-        if let Connection::Postgres(session) = &self.connection {
-            self.statements += rows.postgres_pieces() as u64;
-            let answer = session.query_rows(sql, rows).await;
-            self.failed |= answer.is_err();
-            return answer;
-        }
-        let mut answers = Vec::new();
-        for (count, values) in rows.for_sqlite() {
-            answers.extend(self.query(&rows.sqlite_text(sql, count), values).await?);
-        }
-        Ok(answers)
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => {
+                self.statements += rows.for_sqlite().count() as u64;
+                session.query_rows(sql, rows)
+            }
+            Connection::Postgres(session) => {
+                self.statements += rows.postgres_pieces() as u64;
+                session.query_rows(sql, rows).await
+            }
+        };
+        self.failed |= answer.is_err();
+        answer
+    }
+
+    /// Runs a statement over a `list`, whose values follow `params`; the answer is how many rows it
+    /// changed in all. Many values take several statements, one after the other.
+    pub async fn execute_list(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<u64, DbError> {
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => {
+                self.statements += list.for_sqlite().count() as u64;
+                session.execute_list(sql, params, list)
+            }
+            Connection::Postgres(session) => {
+                self.statements += list.postgres_pieces() as u64;
+                session.execute_list(sql, params, list).await
+            }
+        };
+        self.failed |= answer.is_err();
+        answer
+    }
+
+    /// As [`Tx::execute_list`], for a statement that answers rows.
+    pub async fn query_list(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<Vec<Row>, DbError> {
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => {
+                self.statements += list.for_sqlite().count() as u64;
+                session.query_list(sql, params, list)
+            }
+            Connection::Postgres(session) => {
+                self.statements += list.postgres_pieces() as u64;
+                session.query_list(sql, params, list).await
+            }
+        };
+        self.failed |= answer.is_err();
+        answer
     }
 
     /// Runs several statements without parameters, as a migration does.

@@ -6,7 +6,7 @@ use crate::flow::order_ms;
 use crate::graph::{Ended, settle};
 use crate::line::Line;
 use crate::row::{Job, job_columns, live_job_columns};
-use skep_db::{DbError, Kind, Rows, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, Kind, List, Rows, Tx, Value, params};
 use skep_types::{AttemptState, FailureClass, JobId, JobState};
 
 /// A change that was found legal.
@@ -87,14 +87,9 @@ pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<()
     let rows = jobs.iter().map(|job| history_values(job));
     tx.execute_rows(WRITE_HISTORY, &Rows::new(&HISTORY_KINDS, rows))
         .await?;
-    for batch in batches(jobs) {
-        let sql = format!(
-            "DELETE FROM job WHERE number IN ({})",
-            placeholders(1, batch.len())
-        );
-        let numbers: Vec<Value> = batch.iter().map(|job| job.number.into()).collect();
-        tx.execute(&sql, &numbers).await?;
-    }
+    let numbers = List::of_ints(jobs.iter().map(|job| job.number));
+    let sql = "DELETE FROM job WHERE number /*in list*/";
+    tx.execute_list(sql, &[], &numbers).await?;
     let ended: Vec<Ended> = jobs
         .iter()
         .map(|job| Ended {

@@ -12,7 +12,7 @@ use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX, PAUSED_QUEUES_MAX};
 use crate::line::admit_due;
 use crate::row::{Held, Job, live_job_columns};
 use pick::{Lane, Taken, Waiting};
-use skep_db::{DbError, Engine, Row, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, Engine, List, Row, Tx, params};
 use skep_stdx::Stopwatch;
 use skep_types::{AttemptId, Fence, JobId, JobState, NodeId};
 use std::sync::Arc;
@@ -260,20 +260,13 @@ async fn lane(tx: &mut Tx<'_>, lane: &str, limit: i64) -> Result<Lane, DbError> 
 }
 
 async fn rows_of(tx: &mut Tx<'_>, numbers: &[i64]) -> Result<Vec<Row>, DbError> {
-    let mut rows = Vec::with_capacity(numbers.len());
-    for batch in batches(numbers) {
-        let sql = format!(
-            concat!(
-                "SELECT ",
-                live_job_columns!(),
-                " FROM job WHERE line = 1 AND number IN ({}) ORDER BY number /*skip locked*/"
-            ),
-            placeholders(1, batch.len())
-        );
-        let values: Vec<Value> = batch.iter().map(|number| (*number).into()).collect();
-        rows.extend(tx.query(&sql, &values).await?);
-    }
-    Ok(rows)
+    let sql = concat!(
+        "SELECT ",
+        live_job_columns!(),
+        " FROM job WHERE line = 1 AND number /*in list*/ ORDER BY number /*skip locked*/"
+    );
+    let list = List::of_ints(numbers.iter().copied());
+    tx.query_list(sql, &[], &list).await
 }
 
 /// Gives locked jobs to the node.
@@ -291,19 +284,14 @@ async fn take(
         .into_iter()
         .map(|job| claimed(job, &held, now))
         .collect();
-    for batch in batches(&claims) {
-        let sql = format!(
-            "UPDATE job SET fence = fence + 1, line = 0, lease_node = ?1, lease_until_ms = ?2,
-                changed_at_ms = ?3,
-                attempt_open = CASE WHEN state IN ('queued', 'rework') THEN 1 ELSE 0 END,
-                state = CASE WHEN state IN ('queued', 'rework') THEN 'running' ELSE state END
-            WHERE number IN ({})",
-            placeholders(4, batch.len())
-        );
-        let mut values = params![held.node.as_str(), held.until_ms, now].to_vec();
-        values.extend(batch.iter().map(|claim| Value::from(claim.job.number)));
-        tx.execute(&sql, &values).await?;
-    }
+    let sql = "UPDATE job SET fence = fence + 1, line = 0, lease_node = ?1, lease_until_ms = ?2,
+            changed_at_ms = ?3,
+            attempt_open = CASE WHEN state IN ('queued', 'rework') THEN 1 ELSE 0 END,
+            state = CASE WHEN state IN ('queued', 'rework') THEN 'running' ELSE state END
+        WHERE number /*in list*/";
+    let values = params![held.node.as_str(), held.until_ms, now];
+    let list = List::of_ints(claims.iter().map(|claim| claim.job.number));
+    tx.execute_list(sql, values, &list).await?;
     let fences: Vec<(&JobId, Fence)> = claims
         .iter()
         .map(|claim| (&claim.job.id, claim.fence))

@@ -7,7 +7,7 @@ use crate::event::{JobFinished, record};
 use crate::lease::{Lease, current};
 use crate::limits::BATCH_JOBS_MAX;
 use crate::row::{Held, Job, live_job_columns};
-use skep_db::{DbError, Tx, Value, batches, placeholders};
+use skep_db::{DbError, List, Tx};
 use skep_types::{AttemptState, FailureClass, Fence, IllegalTransition, JobId, JobState};
 use std::collections::HashMap;
 
@@ -64,21 +64,16 @@ async fn lock_all(tx: &mut Tx<'_>, finishes: &[Finish]) -> Result<HashMap<JobId,
     let mut ids: Vec<&JobId> = finishes.iter().map(|finish| &finish.lease.job).collect();
     ids.sort_unstable();
     ids.dedup();
+    let sql = concat!(
+        "SELECT ",
+        live_job_columns!(),
+        " FROM job WHERE id /*in list*/ ORDER BY id /*lock*/"
+    );
+    let list = List::of_texts(ids.iter().map(|id| id.as_str()));
     let mut found = HashMap::with_capacity(ids.len());
-    for batch in batches(&ids) {
-        let sql = format!(
-            concat!(
-                "SELECT ",
-                live_job_columns!(),
-                " FROM job WHERE id IN ({}) ORDER BY id /*lock*/"
-            ),
-            placeholders(1, batch.len())
-        );
-        let values: Vec<Value> = batch.iter().map(|id| id.as_str().into()).collect();
-        for row in tx.query(&sql, &values).await? {
-            let job = Job::from_row(&row)?;
-            found.insert(job.id.clone(), job);
-        }
+    for row in tx.query_list(sql, &[], &list).await? {
+        let job = Job::from_row(&row)?;
+        found.insert(job.id.clone(), job);
     }
     Ok(found)
 }

@@ -2,7 +2,7 @@
 
 use crate::limits::LEASE_MS_MAX;
 use crate::row::{Held, Job};
-use skep_db::{DbError, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, List, Tx, params};
 use skep_types::{Fence, JobId, NodeId};
 
 /// The right to change a job: shown with every change, good as long as its fence is current.
@@ -28,19 +28,13 @@ pub async fn heartbeat(
 ) -> Result<Vec<JobId>, DbError> {
     let now = tx.now_ms().await?;
     let until = lease_end(now, lease_ms);
-    let mut held = Vec::with_capacity(jobs.len());
-    for batch in batches(jobs) {
-        let sql = format!(
-            "UPDATE job SET lease_until_ms = ?1 WHERE lease_node = ?2 AND id IN ({}) RETURNING id",
-            placeholders(3, batch.len())
-        );
-        let mut values = params![until, node.as_str()].to_vec();
-        values.extend(batch.iter().map(|job| Value::from(job.as_str())));
-        for row in tx.query(&sql, &values).await? {
-            held.push(row.parse("id")?);
-        }
-    }
-    Ok(held)
+    let sql =
+        "UPDATE job SET lease_until_ms = ?1 WHERE lease_node = ?2 AND id /*in list*/ RETURNING id";
+    let list = List::of_texts(jobs.iter().map(JobId::as_str));
+    let held = tx
+        .query_list(sql, params![until, node.as_str()], &list)
+        .await?;
+    held.iter().map(|row| row.parse("id")).collect()
 }
 
 /// Shortens every lease that would last longer than `lease_ms` from now; the answer is how many.

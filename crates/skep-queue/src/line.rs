@@ -5,7 +5,7 @@
 
 use crate::event::{JobAdvanced, record};
 use crate::limits::DUE_JOBS_MAX;
-use skep_db::{DbError, Tx, Value, batches, params, placeholders};
+use skep_db::{DbError, List, Tx, Value, params};
 use skep_types::{JobId, JobState};
 
 /// Where a live job stands with regard to the line.
@@ -91,19 +91,14 @@ pub(crate) async fn admit_due(tx: &mut Tx<'_>) -> Result<(), DbError> {
             record(tx, &id, &event).await?;
         }
     }
-    for batch in batches(&numbers) {
-        let sql = format!(
-            "UPDATE job SET line = 1,
-                changed_at_ms = CASE WHEN {waits} THEN CAST(?1 AS BIGINT) ELSE changed_at_ms END,
-                state = CASE WHEN {waits} THEN 'queued' ELSE state END
-            WHERE number IN ({})",
-            placeholders(2, batch.len()),
-            waits = "state IN ('backoff', 'waiting_quota', 'waiting_budget')",
-        );
-        let mut values: Vec<Value> = vec![now.into()];
-        values.extend(batch.iter().map(|number| Value::from(*number)));
-        tx.execute(&sql, &values).await?;
-    }
+    let sql = "UPDATE job SET line = 1,
+            changed_at_ms = CASE WHEN state IN ('backoff', 'waiting_quota', 'waiting_budget')
+                THEN CAST(?1 AS BIGINT) ELSE changed_at_ms END,
+            state = CASE WHEN state IN ('backoff', 'waiting_quota', 'waiting_budget')
+                THEN 'queued' ELSE state END
+        WHERE number /*in list*/";
+    let list = List::of_ints(numbers);
+    tx.execute_list(sql, params![now], &list).await?;
     Ok(())
 }
 

@@ -3,7 +3,7 @@
 use super::Shared;
 use super::address::Statements;
 use crate::DbError;
-use crate::rows::{Column, Rows};
+use crate::rows::{Column, List, Rows};
 use crate::sql::Known;
 use crate::value::{ColumnNames, Row, Value};
 use deadpool_postgres::ClientWrapper;
@@ -40,8 +40,8 @@ impl Session<'_> {
 
     pub(crate) async fn execute_rows(&self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
         let known = self.shared.rewriter.postgres_rows(sql, rows);
-        if let Some(row) = rows.one() {
-            return self.executed(&known.text, &typed(row)).await;
+        if let Some((_, values)) = rows.few() {
+            return self.executed(&known.text, &typed(values)).await;
         }
         let mut changed = 0;
         for columns in rows.for_postgres() {
@@ -57,12 +57,48 @@ impl Session<'_> {
 
     pub(crate) async fn query_rows(&self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
         let known = self.shared.rewriter.postgres_rows(sql, rows);
-        if let Some(row) = rows.one() {
-            return self.queried(&known, &typed(row)).await;
+        if let Some((_, values)) = rows.few() {
+            return self.queried(&known, &typed(values)).await;
         }
         let mut answers = Vec::new();
         for columns in rows.for_postgres() {
             answers.extend(self.queried(&known, &arrays(&columns)).await?);
+        }
+        Ok(answers)
+    }
+
+    pub(crate) async fn execute_list(
+        &self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<u64, DbError> {
+        let known = self.shared.rewriter.postgres_list(sql, params.len(), list);
+        if let Some(few) = list.few() {
+            let all: Vec<Typed<'_>> = typed(params).into_iter().chain(typed(few)).collect();
+            return self.executed(&known.text, &all).await;
+        }
+        let mut changed = 0;
+        for piece in list.for_postgres() {
+            changed += self.executed(&known.text, &with(params, &piece)).await?;
+        }
+        Ok(changed)
+    }
+
+    pub(crate) async fn query_list(
+        &self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<Vec<Row>, DbError> {
+        let known = self.shared.rewriter.postgres_list(sql, params.len(), list);
+        if let Some(few) = list.few() {
+            let all: Vec<Typed<'_>> = typed(params).into_iter().chain(typed(few)).collect();
+            return self.queried(&known, &all).await;
+        }
+        let mut answers = Vec::new();
+        for piece in list.for_postgres() {
+            answers.extend(self.queried(&known, &with(params, &piece)).await?);
         }
         Ok(answers)
     }
@@ -153,6 +189,12 @@ fn typed(params: &[Value]) -> Vec<Typed<'_>> {
         .iter()
         .map(|value| (value as &(dyn ToSql + Sync), value.postgres_type()))
         .collect()
+}
+
+fn with<'p>(params: &'p [Value], list: &'p Column<'_>) -> Vec<Typed<'p>> {
+    let mut all = typed(params);
+    all.push((list, list.kind.postgres_array()));
+    all
 }
 
 fn arrays<'p>(columns: &'p [Column<'_>]) -> Vec<Typed<'p>> {

@@ -1,15 +1,19 @@
 //! One SQLite connection, its prepared statements and the names of their columns.
 
+use crate::rows::{List, Rows};
 use crate::value::{ColumnNames, Row, Value};
 use crate::{DbError, limits::STATEMENT_TEXTS_MAX};
 use rusqlite::Connection;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// A connection that belongs to one thread.
 pub(crate) struct Session {
     connection: Connection,
     columns: RefCell<HashMap<String, ColumnNames>>,
+    /// Statements over rows and lists, by how many these are.
+    sized: RefCell<HashMap<String, HashMap<usize, Arc<str>>>>,
     has_written: Cell<bool>,
 }
 
@@ -18,8 +22,23 @@ impl Session {
         Self {
             connection,
             columns: RefCell::default(),
+            sized: RefCell::default(),
             has_written: Cell::new(false),
         }
+    }
+
+    /// The text of a statement over `count` rows or values; `make` writes it the first time.
+    fn sized(&self, sql: &str, count: usize, make: impl FnOnce() -> String) -> Arc<str> {
+        let mut texts = self.sized.borrow_mut();
+        if let Some(text) = texts.get(sql).and_then(|texts| texts.get(&count)) {
+            return Arc::clone(text);
+        }
+        let text: Arc<str> = make().into();
+        if texts.len() < STATEMENT_TEXTS_MAX {
+            let kept = texts.entry(sql.to_owned()).or_default();
+            kept.insert(count, Arc::clone(&text));
+        }
+        text
     }
 
     pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
@@ -32,6 +51,57 @@ impl Session {
             .execute(rusqlite::params_from_iter(params))
             .map_err(|e| statement_error(sql, e))?;
         Ok(changed as u64)
+    }
+
+    pub(crate) fn execute_rows(&self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
+        let mut changed = 0;
+        for (count, values) in rows.for_sqlite() {
+            let text = self.sized(sql, count, || rows.sqlite_text(sql, count));
+            changed += self.execute(&text, values)?;
+        }
+        Ok(changed)
+    }
+
+    pub(crate) fn query_rows(&self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
+        let mut answers = Vec::new();
+        for (count, values) in rows.for_sqlite() {
+            let text = self.sized(sql, count, || rows.sqlite_text(sql, count));
+            answers.extend(self.query(&text, values)?);
+        }
+        Ok(answers)
+    }
+
+    pub(crate) fn execute_list(
+        &self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<u64, DbError> {
+        let mut changed = 0;
+        for values in list.for_sqlite() {
+            let text = self.list_text(sql, params, values);
+            changed += self.execute(&text, &[params, values].concat())?;
+        }
+        Ok(changed)
+    }
+
+    pub(crate) fn query_list(
+        &self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<Vec<Row>, DbError> {
+        let mut answers = Vec::new();
+        for values in list.for_sqlite() {
+            let text = self.list_text(sql, params, values);
+            answers.extend(self.query(&text, &[params, values].concat())?);
+        }
+        Ok(answers)
+    }
+
+    fn list_text(&self, sql: &str, params: &[Value], values: &[Value]) -> Arc<str> {
+        let count = values.len();
+        self.sized(sql, count, || List::values_text(sql, params.len(), count))
     }
 
     pub(crate) fn batch(&self, sql: &str) -> Result<(), DbError> {
