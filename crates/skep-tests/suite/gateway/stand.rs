@@ -170,7 +170,10 @@ impl Stand {
             gateway,
             address,
             node,
-            client: Client::builder(TokioExecutor::new()).build_http(),
+            // A connection for each request: one that the server has just cut is not used again.
+            client: Client::builder(TokioExecutor::new())
+                .pool_max_idle_per_host(0)
+                .build_http(),
             runtime: Some(runtime),
         })
     }
