@@ -503,9 +503,9 @@ impl From<DeadLetterError> for DirectorError {
     fn from(error: DeadLetterError) -> Self {
         match error {
             DeadLetterError::Db(error) => Self::Db(error),
-            DeadLetterError::NotFound { message, group } => Self::NotFound {
+            DeadLetterError::NotFound { message, .. } => Self::NotFound {
                 noun: "message",
-                reference: format!("{message} of the group {group}"),
+                reference: message.to_string(),
             },
             error @ DeadLetterError::State { .. } => {
                 Self::conflict(error.code(), failed_to(&error), error.hint())
