@@ -4,7 +4,7 @@ use crate::attempt::{AttemptEnd, as_requested, is_open, write_ends};
 use crate::change::move_to_history;
 use crate::error::AdvanceError;
 use crate::event::{JobFinished, record};
-use crate::lease::{Lease, current};
+use crate::lease::{Lease, holder};
 use crate::limits::BATCH_JOBS_MAX;
 use crate::row::{Held, Job, live_job_columns};
 use skep_db::{DbError, List, Tx};
@@ -40,9 +40,13 @@ pub async fn finish_all(
     let mut answers = Vec::with_capacity(finishes.len());
     let mut ended = Vec::with_capacity(finishes.len());
     for finish in finishes {
-        // A job that is named twice is gone the second time.
-        let job = found.remove(&finish.lease.job);
-        match legal(job, finish) {
+        let verdict = legal(found.get(&finish.lease.job), finish);
+        // A job that was ended is gone when it is named again; one that was refused is not.
+        let job = verdict.and_then(|held| match found.remove(&finish.lease.job) {
+            Some(job) => Ok((job, held)),
+            None => Err(AdvanceError::NotFound),
+        });
+        match job {
             Ok((job, held)) => {
                 ended.push((job, held, finish));
                 answers.push(None);
@@ -78,18 +82,19 @@ async fn lock_all(tx: &mut Tx<'_>, finishes: &[Finish]) -> Result<HashMap<JobId,
     Ok(found)
 }
 
-fn legal(job: Option<Job>, finish: &Finish) -> Result<(Job, Held), AdvanceError> {
-    let (job, held) =
-        current(job, &finish.lease).map_err(|current| AdvanceError::Stale { current })?;
-    job.state.to(finish.to).map_err(AdvanceError::Illegal)?;
+/// Who holds the job, if it may end like this.
+fn legal(job: Option<&Job>, finish: &Finish) -> Result<Held, AdvanceError> {
+    let held = holder(job, &finish.lease).map_err(|current| AdvanceError::Stale { current })?;
+    let from = job.ok_or(AdvanceError::NotFound)?.state;
+    from.to(finish.to).map_err(AdvanceError::Illegal)?;
     if !finish.to.is_terminal() || is_open(finish.attempt.state) {
         return Err(AdvanceError::Illegal(IllegalTransition {
-            from: job.state,
+            from,
             to: finish.to,
         }));
     }
     crate::attempt::validate_end(&finish.attempt).map_err(|_| AdvanceError::Invalid)?;
-    Ok((job, held))
+    Ok(held)
 }
 
 async fn write(tx: &mut Tx<'_>, mut ended: Vec<(Job, Held, &Finish)>) -> Result<Vec<Job>, DbError> {

@@ -51,9 +51,15 @@ pub async fn bound_leases(tx: &mut Tx<'_>, lease_ms: i64) -> Result<u64, DbError
 
 /// The job and its holder, if the lease is current; else the fence that somebody holds now.
 pub(crate) fn current(job: Option<Job>, lease: &Lease) -> Result<(Job, Held), Option<Fence>> {
+    let held = holder(job.as_ref(), lease)?;
+    job.map(|job| (job, held)).ok_or(None)
+}
+
+/// Who holds the job, if it is by this lease; else the fence that somebody holds now.
+pub(crate) fn holder(job: Option<&Job>, lease: &Lease) -> Result<Held, Option<Fence>> {
     let Some(job) = job else { return Err(None) };
-    match job.held.clone() {
-        Some(held) if job.fence == lease.fence => Ok((job, held)),
+    match &job.held {
+        Some(held) if job.fence == lease.fence => Ok(held.clone()),
         Some(_) => Err(Some(job.fence)),
         None => Err(None),
     }

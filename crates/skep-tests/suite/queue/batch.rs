@@ -14,6 +14,7 @@ on_both_engines!(
     a_batch_is_enqueued_in_order_and_whole,
     a_finish_needs_the_current_fence,
     a_refused_job_does_not_stop_the_others,
+    an_old_lease_does_not_stop_the_current_one,
     finished_jobs_are_what_their_events_say,
     one_bad_job_stops_the_batch,
 );
@@ -148,8 +149,7 @@ async fn a_refused_job_does_not_stop_the_others(store: TestStore) -> anyhow::Res
             "stale None",
             "stale Some(1)",
             "illegal_transition",
-            // The batch names a job once: what comes second finds it taken.
-            "stale None",
+            "illegal_transition",
             "attempt_invalid",
             "stale None",
         ]
@@ -162,6 +162,39 @@ async fn a_refused_job_does_not_stop_the_others(store: TestStore) -> anyhow::Res
         assert_eq!(hive.job(&claims[place].job.id).await?.state, state);
         assert!(hive.is_current(&claims[place].lease()).await?);
     }
+    Ok(())
+}
+
+/// A node that lost a job and claimed it again may show both leases at once.
+async fn an_old_lease_does_not_stop_the_current_one(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let id = hive.enqueue_any().await?;
+    let node = hive.node();
+    let old = hive.claim_one(&node).await?;
+    store.clock.advance_ms(super::LEASE_MS);
+    hive.reconcile(None).await?;
+    let new = hive.claim_one(&node).await?;
+    let answers = hive
+        .finish_all(vec![
+            finish(&old, JobState::Done, succeeded()),
+            finish(&new, JobState::Done, succeeded()),
+            finish(&new, JobState::Done, succeeded()),
+        ])
+        .await?;
+    assert!(
+        matches!(
+            &answers[..],
+            [
+                Err(AdvanceError::Stale {
+                    current: Some(Fence(2))
+                }),
+                Ok(_),
+                Err(AdvanceError::Stale { current: None }),
+            ]
+        ),
+        "{answers:?}"
+    );
+    assert_eq!(hive.places(&id).await?, (0, 1));
     Ok(())
 }
 
