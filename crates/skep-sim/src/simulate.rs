@@ -27,6 +27,7 @@
 
 mod check;
 mod dice;
+mod message;
 mod model;
 mod mutation;
 mod plan;

@@ -66,6 +66,12 @@ fn places(world: &World, rows: &Rows) -> Result<(), Violation> {
             format!("{} is {} and in the other table", job.id, job.state)
         })?;
     }
+    for (job, _) in &rows.jobs {
+        let asked = world.acknowledged.contains(&job.id);
+        holds(asked, Rule::NothingLeft, || {
+            format!("{} is there, and nobody was told of it", job.id)
+        })?;
+    }
     for id in &world.acknowledged {
         let there = rows.jobs.iter().any(|(job, _)| job.id == *id);
         holds(there, Rule::NothingLost, || {

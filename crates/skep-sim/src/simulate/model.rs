@@ -4,11 +4,14 @@
 //! Which of several due jobs a claim takes is the queue's choice; that it takes only due ones, as
 //! many as it may, is not.
 
-use super::queue::{Answer, LEASE_MS, Refusal, Request};
+mod claim;
+mod enqueue;
+mod lease;
+
+use super::message::{Answer, Refusal, Request};
+use super::queue::LEASE_MS;
 use skep_queue::limits::LOSSES_MAX;
-use skep_queue::{
-    Advance, Attempt, AttemptEnd, Claim, ClaimRequest, Job, Lease, LostLease, NewJob,
-};
+use skep_queue::{Attempt, Job, Lease, LostLease};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -64,7 +67,9 @@ impl Model {
             Request::Reconcile { restarted } => {
                 return self.reconcile(now, restarted.as_ref(), answer);
             }
+            Request::FinishAll(finishes) => return self.finish_all(now, finishes, answer),
             Request::Enqueue(new) => self.enqueue(now, new),
+            Request::EnqueueAll(new) => self.enqueue_all(now, new),
             Request::Heartbeat { node, jobs } => self.heartbeat(now, node, jobs),
             Request::Start { lease, attempt } => self.start(lease, attempt),
             Request::End {
@@ -130,86 +135,6 @@ impl Model {
         self.jobs.len()
     }
 
-    fn enqueue(&mut self, now: i64, new: &NewJob) -> Expected {
-        if let Some(key) = &new.idempotency_key {
-            if let Some((digest, job)) = self.keys.get(key) {
-                return if *digest == new.idempotency_digest {
-                    Answer::Enqueued(job.clone(), false).into()
-                } else {
-                    Refusal::Conflict(job.clone()).into()
-                };
-            }
-            let kept = (new.idempotency_digest.clone(), new.id.clone());
-            self.keys.insert(key.clone(), kept);
-        }
-        if self.jobs.contains_key(&new.id) {
-            return Refusal::Taken.into();
-        }
-        let job = ModelJob {
-            state: JobState::Queued,
-            priority: new.priority,
-            run_at_ms: new.run_at_ms.unwrap_or(now),
-            used: 0,
-            max: new.attempts_max,
-            losses: 0,
-            failure: None,
-            changed_at_ms: now,
-            timed: new.run_at_ms.is_some_and(|at| at > now),
-            held: None,
-            attempts: Vec::new(),
-        };
-        self.jobs.insert(new.id.clone(), job);
-        Answer::Enqueued(new.id.clone(), true).into()
-    }
-
-    fn claim(&mut self, now: i64, asked: &ClaimRequest, answer: &Answer) -> Result<(), String> {
-        let Answer::Claimed(claims) = answer else {
-            return Err("expected a list of claims".to_owned());
-        };
-        self.jobs.values_mut().for_each(|job| job.admit(now));
-        let due = self.jobs.values().filter(|job| job.is_due()).count();
-        let slots = usize::try_from(asked.slots).unwrap_or(0);
-        let (count, most) = (claims.len(), due.min(slots));
-        let least = if self.claims_most { most } else { most.min(1) };
-        if !(least..=most).contains(&count) {
-            return Err(format!(
-                "{due} are due, {slots} are free, {count} were given"
-            ));
-        }
-        for claim in claims {
-            self.claim_one(now, asked, claim)
-                .map_err(|why| format!("{}: {why}", claim.job.id))?;
-        }
-        Ok(())
-    }
-
-    fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
-        let id = &claim.job.id;
-        let job = self.jobs.get_mut(id).filter(|job| job.is_due());
-        let job = job.ok_or("it was not to be claimed")?;
-        let last = self.fences.insert(id.clone(), claim.fence.0);
-        if last.is_some_and(|last| claim.fence.0 <= last) {
-            return Err("its fence did not grow".to_owned());
-        }
-        let found = job.state;
-        let attempt = AttemptId::of(id, claim.fence);
-        let starts = found.claim_starts_attempt();
-        if starts {
-            job.state = JobState::Running;
-            let leased = AttemptState::Leased;
-            let started = (attempt.clone(), claim.fence.0, leased, false);
-            job.attempts.push(started);
-        }
-        job.held = Some((asked.node.clone(), now + asked.lease_ms));
-        job.changed_at_ms = now;
-        let told = (claim.found, claim.job.state, claim.attempt.as_ref());
-        let expected = (found, job.state, starts.then_some(&attempt));
-        if told != expected {
-            return Err(format!("expected {expected:?}"));
-        }
-        Ok(())
-    }
-
     fn heartbeat(&mut self, now: i64, node: &NodeId, jobs: &[JobId]) -> Expected {
         let mut held = Vec::new();
         for id in jobs {
@@ -228,90 +153,6 @@ impl Model {
         let newest = self.fences.get(&lease.job) == Some(&lease.fence.0);
         let job = self.jobs.get_mut(&lease.job)?;
         (newest && job.held.is_some()).then_some(job)
-    }
-
-    fn start(&mut self, lease: &Lease, attempt: &AttemptId) -> Expected {
-        let Some(job) = self.demand(lease) else {
-            return Refusal::Stale.into();
-        };
-        match job.attempt(lease, attempt) {
-            None => Refusal::NotFound.into(),
-            Some(attempt) if attempt.2 != AttemptState::Leased => Refusal::Illegal.into(),
-            Some(attempt) => {
-                attempt.2 = AttemptState::Running;
-                Answer::Changed.into()
-            }
-        }
-    }
-
-    fn end(&mut self, lease: &Lease, attempt: &AttemptId, end: &AttemptEnd) -> Expected {
-        let Some(job) = self.demand(lease) else {
-            return Refusal::Stale.into();
-        };
-        match job.attempt(lease, attempt) {
-            None => Refusal::NotFound.into(),
-            Some(attempt) if !is_open(attempt.2) || is_open(end.state) => Refusal::Illegal.into(),
-            Some(attempt) => {
-                (attempt.2, attempt.3) = (end.state, end.counts_as_attempt);
-                job.used += i64::from(end.counts_as_attempt);
-                Answer::Changed.into()
-            }
-        }
-    }
-
-    fn advance(&mut self, now: i64, lease: &Lease, to: JobState, how: Advance) -> Expected {
-        let Some(job) = self.demand(lease) else {
-            return Refusal::Stale.into();
-        };
-        if job.state.to(to).is_err() {
-            return Refusal::Illegal.into();
-        }
-        let again = matches!(to, JobState::Backoff | JobState::Queued);
-        let poison = how.failure == Some(FailureClass::WorkerCrash) && job.used >= job.max;
-        let to = if again && poison {
-            JobState::Failed
-        } else {
-            to
-        };
-        let works = matches!(
-            to,
-            JobState::Running | JobState::Verifying | JobState::Landing
-        );
-        if !(how.keep_lease && works) {
-            job.release(if to == JobState::Cancelled {
-                AttemptState::Cancelled
-            } else {
-                AttemptState::Failed
-            });
-        }
-        (job.state, job.failure, job.changed_at_ms) = (to, how.failure, now);
-        job.run_at_ms = how.run_at_ms.unwrap_or(now);
-        // A claimable job is let in at once if its time has come; others wait to be asked.
-        job.timed = how
-            .run_at_ms
-            .is_some_and(|at| at > now || !to.is_claimable());
-        Expected::Moved(to)
-    }
-
-    /// Both or neither.
-    fn finish(
-        &mut self,
-        now: i64,
-        lease: &Lease,
-        attempt: &AttemptId,
-        end: &AttemptEnd,
-        (to, how): (JobState, Advance),
-    ) -> Expected {
-        let before = self.jobs.get(&lease.job).cloned();
-        let ended = self.end(lease, attempt, end);
-        if ended != Expected::from(Answer::Changed) {
-            return ended;
-        }
-        let moved = self.advance(now, lease, to, how);
-        if let (Expected::Exactly(_), Some(before)) = (&moved, before) {
-            self.jobs.insert(lease.job.clone(), before);
-        }
-        moved
     }
 
     fn wake(&mut self, now: i64, id: &JobId, from: JobState, to: JobState) -> Expected {
@@ -407,24 +248,6 @@ impl Model {
 }
 
 impl ModelJob {
-    /// A claim lets into the line what has come due; it stays there though the clock is put back.
-    fn admit(&mut self, now: i64) {
-        let may_wait = matches!(self.state, JobState::WaitingQuota | JobState::WaitingBudget);
-        let waits = self.state == JobState::Backoff || may_wait && self.timed;
-        let in_time = self.run_at_ms <= now && self.held.is_none();
-        if waits && in_time {
-            (self.state, self.changed_at_ms) = (JobState::Queued, now);
-        }
-        if self.state.is_claimable() && in_time {
-            self.timed = false;
-        }
-    }
-
-    /// Whether it stands in the line.
-    fn is_due(&self) -> bool {
-        self.state.is_claimable() && self.held.is_none() && !self.timed
-    }
-
     fn attempt(
         &mut self,
         lease: &Lease,

@@ -3,9 +3,11 @@
 //! does. The only SQL of the simulator that writes; it names columns
 //! of `job`, `job_history`, `attempt` and `authority`.
 
-use super::queue::{Answer, LEASE_MS, Request};
+use super::message::{Answer, Refusal, Request};
+use super::queue::LEASE_MS;
 use skep_authority::AuthorityError;
 use skep_db::{DbError, Tx, params};
+use skep_queue::{EnqueueError, Lease, NewJob};
 use skep_types::{Fence, JobId};
 
 /// One defect.
@@ -37,6 +39,12 @@ pub enum Mutation {
     WakeIsLost,
     /// The worker of a lease that went is not ended.
     LeavesAttemptOpen,
+    /// Of several jobs that are asked for at once those are made that are not refused.
+    BatchMakesSome,
+    /// Whoever ends several jobs at once is taken for the holder of each.
+    BatchSkipsFence,
+    /// Of several jobs that end at once those that were refused are answered last.
+    BatchMixesAnswers,
 }
 
 impl Mutation {
@@ -55,6 +63,9 @@ impl Mutation {
         Self::FenceOutlivesLease,
         Self::WakeIsLost,
         Self::LeavesAttemptOpen,
+        Self::BatchMakesSome,
+        Self::BatchSkipsFence,
+        Self::BatchMixesAnswers,
     ];
 
     /// What goes wrong before the operation; the answer is the request that is then performed.
@@ -76,12 +87,11 @@ impl Mutation {
                 | Request::Advance { lease, .. }
                 | Request::Finish { lease, .. },
             ) => {
-                let shown = skep_authority::demand(tx, &lease.job, Fence(-1)).await;
-                if let Err(AuthorityError::Stale {
-                    current: Some(current),
-                }) = shown
-                {
-                    lease.fence = current;
+                lease.fence = held(tx, lease).await?;
+            }
+            (Self::BatchSkipsFence, Request::FinishAll(finishes)) => {
+                for finish in finishes {
+                    finish.lease.fence = held(tx, &finish.lease).await?;
                 }
             }
             (Self::ReconcileIsHasty, Request::Reconcile { .. }) => {
@@ -117,6 +127,7 @@ impl Mutation {
             (Self::WakeIsLost, Request::Wake { from, to, .. }) if from.to(*to).is_ok() => {
                 Some(Answer::Woken(true))
             }
+            (Self::BatchMakesSome, Request::EnqueueAll(new)) => Some(make_some(tx, new).await?),
             _ => None,
         })
     }
@@ -126,8 +137,11 @@ impl Mutation {
         self,
         tx: &mut Tx<'_>,
         request: &Request,
-        answer: Answer,
+        mut answer: Answer,
     ) -> Result<Answer, DbError> {
+        if let (Self::BatchMixesAnswers, Answer::Finished(answers)) = (self, &mut answer) {
+            answers.sort_by_key(Result::is_err);
+        }
         let Answer::Moved(job) = &answer else {
             return Ok(answer);
         };
@@ -169,6 +183,29 @@ impl Mutation {
             _ => None,
         }
     }
+}
+
+/// The fence that somebody holds now, or the one that is shown.
+async fn held(tx: &mut Tx<'_>, lease: &Lease) -> Result<Fence, DbError> {
+    match skep_authority::demand(tx, &lease.job, Fence(-1)).await {
+        Err(AuthorityError::Stale { current }) => Ok(current.unwrap_or(lease.fence)),
+        Err(AuthorityError::Db(error)) => Err(error),
+        Ok(()) => Ok(lease.fence),
+    }
+}
+
+/// Makes the jobs that are not refused, whatever becomes of the others.
+async fn make_some(tx: &mut Tx<'_>, new: &[NewJob]) -> Result<Answer, DbError> {
+    let mut made = Vec::with_capacity(new.len());
+    let mut refused = None;
+    for job in new {
+        match skep_queue::enqueue(tx, job).await {
+            Ok(one) => made.push((one.id, one.created)),
+            Err(EnqueueError::Db(error)) => return Err(error),
+            Err(_) => refused = Some(Answer::Refused(Refusal::Invalid)),
+        }
+    }
+    Ok(refused.unwrap_or(Answer::EnqueuedAll(made)))
 }
 
 async fn change(tx: &mut Tx<'_>, sql: &str, job: &JobId) -> Result<(), DbError> {

@@ -5,7 +5,7 @@
 
 use super::dice::Dice;
 use super::queue::LEASE_MS;
-use super::step::{Ask, Fate, LeaseName, Step, StepId};
+use super::step::{Ask, BATCH, Ending, Fate, JobName, LeaseName, Step, Wanted};
 use super::world::{Belief, NODES, World};
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
@@ -20,7 +20,7 @@ const HOUR_MS: i64 = 60 * 60 * 1_000;
 pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
     let kind = dice.below(100);
     let node = dice.below(NODES);
-    let jobs: Vec<StepId> = world.jobs.keys().copied().collect();
+    let jobs: Vec<JobName> = world.jobs.keys().copied().collect();
     if jobs.is_empty() || (kind < 14 && jobs.len() < JOBS_MAX) {
         return send(dice, enqueue);
     }
@@ -32,6 +32,7 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
         }),
         28..33 => send(dice, |_| Ask::Heartbeat { node }),
         33..62 => match dice.any(&world.nodes[node].beliefs).cloned() {
+            Some(_) if dice.one_in(7) => send(dice, |dice| finish_all(dice, world, node)),
             Some(belief) => send(dice, |dice| work(dice, world, &belief)),
             None => send(dice, |_| Ask::Claim { node, slots: 2 }),
         },
@@ -68,11 +69,73 @@ fn send(dice: &mut Dice, ask: impl FnOnce(&mut Dice) -> Ask) -> Step {
 }
 
 fn enqueue(dice: &mut Dice) -> Ask {
-    Ask::Enqueue {
+    if !dice.one_in(4) {
+        return Ask::Enqueue(wanted(dice));
+    }
+    let many = 2 + dice.below(BATCH - 1);
+    let mut wanted = std::array::from_fn(|place| (place < many).then(|| wanted(dice)));
+    if dice.one_in(6) {
+        let place = dice.below(many);
+        wanted[place] = wanted[place].map(|wanted| Wanted {
+            attempts_max: 0,
+            ..wanted
+        });
+    }
+    Ask::EnqueueAll(wanted)
+}
+
+fn wanted(dice: &mut Dice) -> Wanted {
+    Wanted {
         key: dice.one_in(3).then(|| dice.of(&[1, 2])),
         priority: dice.of(&[0, 0, 0, 1]),
         delay_ms: dice.of(&[0, 0, 0, 0, 500, 5_000]),
         attempts_max: dice.of(&[1, 2, 3]),
+    }
+}
+
+/// A node ends what it believes to hold, now and then one twice and one that it lost.
+fn finish_all(dice: &mut Dice, world: &World, node: usize) -> Ask {
+    let beliefs = world.nodes[node].beliefs.iter().map(|belief| belief.name);
+    let mut leases: Vec<LeaseName> = beliefs.take(BATCH).collect();
+    if leases.len() < BATCH
+        && let Some(other) = lease(dice, world)
+        && dice.one_in(3)
+    {
+        leases.insert(dice.below(leases.len() + 1), other);
+    }
+    if leases.len() < BATCH
+        && dice.one_in(4)
+        && let Some(again) = dice.any(&leases).copied()
+    {
+        leases.push(again);
+    }
+    let endings = std::array::from_fn(|place| {
+        let lease = leases.get(place).copied();
+        lease.map(|lease| ending(dice, lease))
+    });
+    Ask::FinishAll { node, endings }
+}
+
+fn ending(dice: &mut Dice, lease: LeaseName) -> Ending {
+    let ends = [JobState::Done, JobState::Done, JobState::Failed];
+    let to = if dice.one_in(8) {
+        dice.of(JobState::ALL)
+    } else {
+        dice.of(&ends)
+    };
+    let state = if dice.one_in(12) {
+        dice.of(AttemptState::ALL)
+    } else if to == JobState::Done {
+        AttemptState::Succeeded
+    } else {
+        AttemptState::Failed
+    };
+    Ending {
+        lease,
+        to,
+        state,
+        failure: failure(dice),
+        counts: dice.one_in(2),
     }
 }
 
@@ -168,7 +231,7 @@ fn deliver(dice: &mut Dice, world: &World) -> Step {
     }
 }
 
-fn wake(dice: &mut Dice, world: &World, job: StepId) -> Ask {
+fn wake(dice: &mut Dice, world: &World, job: JobName) -> Ask {
     let seen = world.jobs.get(&job).and_then(|id| world.seen.get(id));
     let from = match seen {
         Some(state) if !dice.one_in(6) => *state,

@@ -1,118 +1,21 @@
 //! The real queue under simulation: every request as one transaction, and the rows and events
 //! that it leaves. The only file here that names the queue's functions and tables.
 
+use super::message::{Answer, Course, Refusal, Request};
 use super::mutation::Mutation;
 use skep_db::{Db, DbError, Tx, params};
 use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
 use skep_queue::{
-    Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, AttemptStart, CancelError, Claim,
-    ClaimRequest, EnqueueError, Job, Lease, LostLease, NewJob, RefusalReason, RetryError,
-    WakeError,
+    AdvanceError, Attempt, AttemptError, AttemptStart, CancelError, EnqueueError, Job, Lease,
+    RefusalReason, RetryError, WakeError,
 };
 use skep_stdx::ManualClock;
 use skep_testkit::{Backend, TestStore};
-use skep_types::{AttemptId, JobId, JobState, NodeId};
+use skep_types::{Fence, JobId, JobState};
 use std::sync::Arc;
 
 /// How long a lease lasts in a simulation, in milliseconds.
 pub(crate) const LEASE_MS: i64 = 60_000;
-
-/// A request, complete: sending it again sends the same.
-#[derive(Debug, Clone)]
-pub(crate) enum Request {
-    Enqueue(NewJob),
-    Claim(ClaimRequest),
-    Heartbeat {
-        node: NodeId,
-        jobs: Vec<JobId>,
-    },
-    Start {
-        lease: Lease,
-        attempt: AttemptId,
-    },
-    End {
-        lease: Lease,
-        attempt: AttemptId,
-        end: AttemptEnd,
-    },
-    Advance {
-        lease: Lease,
-        to: JobState,
-        how: Advance,
-    },
-    Finish {
-        lease: Lease,
-        attempt: AttemptId,
-        end: AttemptEnd,
-        to: JobState,
-        how: Advance,
-    },
-    Wake {
-        job: JobId,
-        from: JobState,
-        to: JobState,
-    },
-    Cancel {
-        job: JobId,
-    },
-    Retry {
-        job: JobId,
-        extra: i64,
-    },
-    Reconcile {
-        restarted: Option<NodeId>,
-    },
-}
-
-/// What the queue answered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
-    /// The job, and whether this request made it.
-    Enqueued(JobId, bool),
-    Claimed(Vec<Claim>),
-    /// What the node still holds.
-    Held(Vec<JobId>),
-    /// The attempt changed.
-    Changed,
-    /// The job as it is now.
-    Moved(Box<Job>),
-    /// Whether it was waiting.
-    Woken(bool),
-    /// The state that the job was in.
-    Cancelled(JobState),
-    TakenBack(Vec<LostLease>),
-    Refused(Refusal),
-}
-
-/// Why nothing was changed.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// The fence is not current.
-    Stale,
-    /// There is no such transition.
-    Illegal,
-    /// There is no such job, or the claim has no such attempt.
-    NotFound,
-    /// The job has ended.
-    Ended(JobState),
-    /// The job has not ended.
-    Live(JobState),
-    /// The key stands for another request.
-    Conflict(JobId),
-    /// An id was used before.
-    Taken,
-}
-
-/// How the transaction of a request goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Course {
-    /// To its end.
-    Commits,
-    /// Its process dies before the commit.
-    Dies,
-    /// It is undone and run once more.
-    RunTwice,
-}
 
 /// Why a transaction was not committed.
 enum Abort {
@@ -189,8 +92,12 @@ impl Queue {
             self.run(request, true).await?;
         }
         let answer = self.run(request, course == Course::Dies).await?;
-        if let Some(Answer::Refused(refusal)) = &answer {
-            self.record_refusal(request, refusal).await?;
+        match &answer {
+            Some(Answer::Refused(refusal)) => self.record_refusal(request, refusal).await?,
+            Some(Answer::Finished(answers)) => {
+                self.record_refusals(request, answers).await?;
+            }
+            _ => {}
         }
         Ok(answer)
     }
@@ -229,8 +136,54 @@ impl Queue {
         }
     }
 
-    /// As the product does it: what is refused is recorded in a transaction of its own.
     async fn record_refusal(&self, request: &Request, refusal: &Refusal) -> anyhow::Result<()> {
+        let (job, to, fence) = match request {
+            Request::Advance { lease, to, .. } | Request::Finish { lease, to, .. } => {
+                (&lease.job, Some(*to), Some(lease.fence))
+            }
+            Request::Start { lease, .. } | Request::End { lease, .. } => {
+                (&lease.job, None, Some(lease.fence))
+            }
+            Request::Wake { job, to, .. } => (job, Some(*to), None),
+            Request::Enqueue(_)
+            | Request::EnqueueAll(_)
+            | Request::Claim(_)
+            | Request::Heartbeat { .. }
+            | Request::FinishAll(_)
+            | Request::Cancel { .. }
+            | Request::Retry { .. }
+            | Request::Reconcile { .. } => return Ok(()),
+        };
+        self.record(job, refusal, to, fence).await
+    }
+
+    /// Each by itself.
+    async fn record_refusals(
+        &self,
+        request: &Request,
+        answers: &[Result<Job, Refusal>],
+    ) -> anyhow::Result<()> {
+        let Request::FinishAll(finishes) = request else {
+            return Ok(());
+        };
+        for (finish, answer) in finishes.iter().zip(answers) {
+            if let Err(refusal) = answer {
+                let lease = &finish.lease;
+                self.record(&lease.job, refusal, Some(finish.to), Some(lease.fence))
+                    .await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// As the product does it: what is refused is recorded in a transaction of its own.
+    async fn record(
+        &self,
+        job: &JobId,
+        refusal: &Refusal,
+        to: Option<JobState>,
+        fence: Option<Fence>,
+    ) -> anyhow::Result<()> {
         let reason = match refusal {
             Refusal::Stale => RefusalReason::Stale,
             Refusal::Illegal => RefusalReason::Illegal,
@@ -238,23 +191,10 @@ impl Queue {
             | Refusal::Ended(_)
             | Refusal::Live(_)
             | Refusal::Conflict(_)
+            | Refusal::Invalid
             | Refusal::Taken => return Ok(()),
         };
-        let (job, to, fence) = match request {
-            Request::Advance { lease, to, .. } | Request::Finish { lease, to, .. } => {
-                (lease.job.clone(), Some(*to), Some(lease.fence))
-            }
-            Request::Start { lease, .. } | Request::End { lease, .. } => {
-                (lease.job.clone(), None, Some(lease.fence))
-            }
-            Request::Wake { job, to, .. } => (job.clone(), Some(*to), None),
-            Request::Enqueue(_)
-            | Request::Claim(_)
-            | Request::Heartbeat { .. }
-            | Request::Cancel { .. }
-            | Request::Retry { .. }
-            | Request::Reconcile { .. } => return Ok(()),
-        };
+        let job = job.clone();
         self.db
             .write("refused", async move |tx: &mut Tx<'_>| {
                 skep_queue::record_refusal(tx, &job, reason, to, fence).await
@@ -333,6 +273,10 @@ async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
             let enqueued = skep_queue::enqueue(tx, new).await?;
             Answer::Enqueued(enqueued.id, enqueued.created)
         }
+        Request::EnqueueAll(new) => {
+            let enqueued = skep_queue::enqueue_all(tx, new).await?;
+            Answer::EnqueuedAll(enqueued.into_iter().map(|e| (e.id, e.created)).collect())
+        }
         Request::Claim(claim) => Answer::Claimed(skep_queue::claim(tx, claim).await?),
         Request::Heartbeat { node, jobs } => {
             Answer::Held(skep_queue::heartbeat(tx, node, jobs, LEASE_MS).await?)
@@ -367,6 +311,17 @@ async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
             skep_queue::attempt_ended(tx, lease, attempt, end).await?;
             Answer::Moved(Box::new(skep_queue::advance(tx, lease, *to, *how).await?))
         }
+        Request::FinishAll(finishes) => {
+            let mut answers = Vec::with_capacity(finishes.len());
+            for answer in skep_queue::finish_all(tx, finishes).await? {
+                answers.push(match answer.map_err(Abort::from) {
+                    Ok(job) => Ok(job),
+                    Err(Abort::Refused(refusal)) => Err(refusal),
+                    Err(other) => return Err(other),
+                });
+            }
+            Answer::Finished(answers)
+        }
         Request::Wake { job, from, to } => {
             Answer::Woken(skep_queue::wake_job(tx, job, *from, *to).await?)
         }
@@ -398,7 +353,10 @@ macro_rules! refusals {
 }
 
 refusals! {
-    EnqueueError { E::Conflict { existing } => Refusal::Conflict(existing) }
+    EnqueueError {
+        E::Conflict { existing } => Refusal::Conflict(existing),
+        E::Invalid { .. } => Refusal::Invalid,
+    }
     AdvanceError {
         E::Stale { .. } => Refusal::Stale,
         E::Illegal(_) => Refusal::Illegal,

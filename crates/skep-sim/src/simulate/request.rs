@@ -1,10 +1,11 @@
 //! From what an actor asks, by the names of earlier steps, to a request that is complete.
 
 use super::dice::mixed;
-use super::queue::{LEASE_MS, Request};
-use super::step::{Ask, StepId};
+use super::message::Request;
+use super::queue::LEASE_MS;
+use super::step::{Ask, Ending, JobName, StepId, Wanted};
 use super::world::{Issued, NODES, World};
-use skep_queue::{AttemptEnd, ClaimRequest, Flow, NewJob};
+use skep_queue::{AttemptEnd, ClaimRequest, Finish, Flow, NewJob};
 use skep_stdx::SeededEntropy;
 use skep_types::{AttemptState, FailureClass, JobId, JobKind, Purpose, Tier};
 use std::sync::Arc;
@@ -18,7 +19,12 @@ impl World {
             (found.alive && !found.paused).then_some(found)
         };
         Some(match ask {
-            Ask::Enqueue { .. } => (Request::Enqueue(self.new_job(id, ask)?), None),
+            Ask::Enqueue(wanted) => (Request::Enqueue(self.new_job(id, 0, wanted)), None),
+            Ask::EnqueueAll(wanted) => {
+                let wanted = wanted.iter().flatten().enumerate();
+                let new = wanted.map(|(place, wanted)| self.new_job(id, place, *wanted));
+                (Request::EnqueueAll(new.collect()), None)
+            }
             Ask::Claim { node, slots } => {
                 let asking = active(node)?;
                 let request = ClaimRequest {
@@ -50,6 +56,13 @@ impl World {
                 let sender = Some(issued.node).filter(|node| *node < NODES);
                 (under(issued, ask)?, sender)
             }
+            Ask::FinishAll { node, endings } => {
+                let endings = endings.iter().flatten();
+                let finishes: Vec<_> = endings.filter_map(|e| self.finish(e)).collect();
+                // All that it names may be gone.
+                finishes.first()?;
+                (Request::FinishAll(finishes), Some(node))
+            }
             Ask::Wake { job, from, to } => {
                 let job = self.known(job)?;
                 (Request::Wake { job, from, to }, None)
@@ -66,23 +79,20 @@ impl World {
     }
 
     /// A job that a client was told of.
-    fn known(&self, step: StepId) -> Option<JobId> {
-        let job = self.jobs.get(&step)?;
+    fn known(&self, name: JobName) -> Option<JobId> {
+        let job = self.jobs.get(&name)?;
         self.acknowledged.contains(job).then(|| job.clone())
     }
 
-    fn new_job(&self, id: StepId, ask: Ask) -> Option<NewJob> {
-        let Ask::Enqueue {
+    fn new_job(&self, id: StepId, place: usize, wanted: Wanted) -> NewJob {
+        let Wanted {
             key,
             priority,
             delay_ms,
             attempts_max,
-        } = ask
-        else {
-            return None;
-        };
-        Some(NewJob {
-            id: JobId::new(&self.queue.clock, &self.entropy(id)),
+        } = wanted;
+        NewJob {
+            id: JobId::new(&self.queue.clock, &self.entropy(id, place)),
             kind: JobKind::Agent,
             purpose: Purpose::Requested,
             owner: "ada".to_owned(),
@@ -96,12 +106,23 @@ impl World {
             idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
             idempotency_digest: priority.to_le_bytes().to_vec(),
             flow: Flow::default(),
+        }
+    }
+
+    fn finish(&self, ending: &Ending) -> Option<Finish> {
+        let issued = self.issued.get(&ending.lease)?;
+        Some(Finish {
+            lease: issued.lease.clone(),
+            to: ending.to,
+            failure: ending.failure,
+            attempt: attempt_end(ending.state, ending.failure, ending.counts),
         })
     }
 
     /// Ids that depend on seed and step alone, so that dropping a step changes no other.
-    fn entropy(&self, id: StepId) -> SeededEntropy {
-        SeededEntropy::new(mixed(self.seed ^ (u64::from(id) << 32)))
+    fn entropy(&self, id: StepId, place: usize) -> SeededEntropy {
+        let place = u64::try_from(place).unwrap_or(0);
+        SeededEntropy::new(mixed(self.seed ^ (u64::from(id) << 32) ^ (place << 56)))
     }
 }
 
@@ -134,9 +155,11 @@ fn under(issued: &Issued, ask: Ask) -> Option<Request> {
             to,
             how,
         },
-        Ask::Enqueue { .. }
+        Ask::Enqueue(_)
+        | Ask::EnqueueAll(_)
         | Ask::Claim { .. }
         | Ask::Heartbeat { .. }
+        | Ask::FinishAll { .. }
         | Ask::Wake { .. }
         | Ask::Cancel { .. }
         | Ask::Retry { .. }

@@ -7,6 +7,9 @@ use std::fmt;
 pub enum Rule {
     /// A job that was acknowledged is there, live or ended.
     NothingLost,
+    /// What was refused, or died before its commit, left no job; of several that are asked for at
+    /// once none is made if one is refused.
+    NothingLeft,
     /// A job is in exactly one of the two tables, by whether it has ended.
     OneTable,
     /// A job is completed at most once.

@@ -18,6 +18,37 @@ pub(crate) struct LeaseName {
     pub(crate) place: usize,
 }
 
+/// The job at `place` of those that step `asked` asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) struct JobName {
+    pub(crate) asked: StepId,
+    pub(crate) place: usize,
+}
+
+/// How many at a time a request names at most.
+pub(crate) const BATCH: usize = 4;
+
+/// A job that a client asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// An idempotency key that others may have used.
+    pub(crate) key: Option<u8>,
+    pub(crate) priority: i64,
+    pub(crate) delay_ms: i64,
+    /// 0 is refused.
+    pub(crate) attempts_max: i64,
+}
+
+/// How a claim ends, with the attempt that is under way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ending {
+    pub(crate) lease: LeaseName,
+    pub(crate) to: JobState,
+    pub(crate) state: AttemptState,
+    pub(crate) failure: Option<FailureClass>,
+    pub(crate) counts: bool,
+}
+
 /// What becomes of a request on its way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
@@ -38,13 +69,10 @@ pub(crate) enum Fate {
 /// A request of an actor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ask {
-    /// A client asks for a job; `key` is an idempotency key that others may have used.
-    Enqueue {
-        key: Option<u8>,
-        priority: i64,
-        delay_ms: i64,
-        attempts_max: i64,
-    },
+    /// A client asks for a job.
+    Enqueue(Wanted),
+    /// A client asks for several jobs at once: all or none.
+    EnqueueAll([Option<Wanted>; BATCH]),
     Claim {
         node: usize,
         slots: usize,
@@ -75,16 +103,21 @@ pub(crate) enum Ask {
         to: JobState,
         how: Advance,
     },
+    /// A node ends several claims at once, each by itself.
+    FinishAll {
+        node: usize,
+        endings: [Option<Ending>; BATCH],
+    },
     Wake {
-        job: StepId,
+        job: JobName,
         from: JobState,
         to: JobState,
     },
     Cancel {
-        job: StepId,
+        job: JobName,
     },
     Retry {
-        job: StepId,
+        job: JobName,
         extra: i64,
     },
     /// A node takes back what lapsed.
@@ -119,6 +152,48 @@ impl fmt::Display for LeaseName {
     }
 }
 
+impl fmt::Display for JobName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "job {}", self.asked)?;
+        match self.place {
+            0 => Ok(()),
+            place => write!(f, ".{place}"),
+        }
+    }
+}
+
+impl fmt::Display for Wanted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (priority, attempts) = (self.priority, self.attempts_max);
+        write!(f, "priority {priority}, {attempts} attempts")?;
+        if self.delay_ms > 0 {
+            write!(f, ", in {} ms", self.delay_ms)?;
+        }
+        self.key.map_or(Ok(()), |key| write!(f, ", key {key}"))
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (to, state) = (self.to, self.state);
+        write!(f, "{} as {to}, its attempt {state}", self.lease)?;
+        f.write_str(if self.counts { ", counts" } else { "" })
+    }
+}
+
+/// What there is, one after the other.
+fn listed(
+    f: &mut fmt::Formatter<'_>,
+    begin: &str,
+    items: &[Option<impl fmt::Display>],
+) -> fmt::Result {
+    f.write_str(begin)?;
+    for (place, item) in items.iter().flatten().enumerate() {
+        write!(f, "{} {item}", if place > 0 { ";" } else { "" })?;
+    }
+    Ok(())
+}
+
 impl fmt::Display for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -145,18 +220,8 @@ impl fmt::Display for Step {
 impl fmt::Display for Ask {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Enqueue {
-                key,
-                priority,
-                delay_ms,
-                attempts_max,
-            } => {
-                write!(f, "enqueue, priority {priority}, {attempts_max} attempts")?;
-                if *delay_ms > 0 {
-                    write!(f, ", in {delay_ms} ms")?;
-                }
-                key.map_or(Ok(()), |key| write!(f, ", key {key}"))
-            }
+            Self::Enqueue(wanted) => write!(f, "enqueue, {wanted}"),
+            Self::EnqueueAll(wanted) => listed(f, "enqueue at once:", wanted),
             Self::Claim { node, slots } => write!(f, "node {node} claims up to {slots}"),
             Self::Heartbeat { node } => write!(f, "node {node} renews its leases"),
             Self::Start { lease } => write!(f, "start the attempt of {lease}"),
@@ -180,9 +245,12 @@ impl fmt::Display for Ask {
                 let kept = if how.keep_lease { ", lease kept" } else { "" };
                 write!(f, "end {lease} as {state} and advance to {to}{kept}")
             }
-            Self::Wake { job, from, to } => write!(f, "wake job {job} from {from} to {to}"),
-            Self::Cancel { job } => write!(f, "cancel job {job}"),
-            Self::Retry { job, extra } => write!(f, "retry job {job} with {extra} more"),
+            Self::FinishAll { node, endings } => {
+                listed(f, &format!("node {node} ends at once:"), endings)
+            }
+            Self::Wake { job, from, to } => write!(f, "wake {job} from {from} to {to}"),
+            Self::Cancel { job } => write!(f, "cancel {job}"),
+            Self::Retry { job, extra } => write!(f, "retry {job} with {extra} more"),
             Self::Reconcile { node } => write!(f, "node {node} takes back what lapsed"),
         }
     }

@@ -57,6 +57,9 @@ found! {
     a_fence_that_outlives_its_lease: FenceOutlivesLease by FenceNeedsLease,
     a_wake_that_is_lost: WakeIsLost by NothingStuck,
     an_attempt_that_is_left_open: LeavesAttemptOpen by EventsGiveRow,
+    a_batch_that_is_made_in_part: BatchMakesSome by NothingLeft,
+    a_batch_that_skips_the_fence: BatchSkipsFence by OldFenceRefused,
+    a_batch_answered_out_of_order: BatchMixesAnswers by OldFenceRefused,
 }
 
 /// Taking a lease back too early loses nothing, so only the model sees it.
@@ -68,7 +71,7 @@ fn a_hasty_reconciliation() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 13);
+    assert_eq!(Mutation::ALL.len(), 16);
 }
 
 #[test]

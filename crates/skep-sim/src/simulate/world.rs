@@ -4,14 +4,18 @@
 //! A node acts on its beliefs only. What it believes may be wrong: it was cut off, it slept, its
 //! answer was lost. That is the point.
 
+mod hear;
+mod note;
+
 use super::dice::mixed;
+use super::message::{Course, Request};
 use super::model::Model;
-use super::queue::{Answer, Course, Queue, Refusal, Request};
-use super::rule::{Rule, Violation, holds};
-use super::step::{Ask, Fate, LeaseName, Step, StepId};
+use super::queue::Queue;
+use super::rule::{Rule, Violation};
+use super::step::{Ask, Fate, JobName, LeaseName, Step, StepId};
 use super::story::Telling;
 use anyhow::Result;
-use skep_queue::{ClaimMemory, ClaimRequest, Lease};
+use skep_queue::{ClaimMemory, Lease};
 use skep_stdx::{Clock as _, SeededEntropy};
 use skep_types::{AttemptId, AttemptState, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -68,8 +72,8 @@ pub(crate) struct World {
     pub(crate) queue: Arc<Queue>,
     pub(super) seed: u64,
     pub(crate) nodes: Vec<Node>,
-    /// The jobs that were asked for, by the step that did.
-    pub(crate) jobs: BTreeMap<StepId, JobId>,
+    /// The jobs that were asked for.
+    pub(crate) jobs: BTreeMap<JobName, JobId>,
     pub(crate) issued: BTreeMap<LeaseName, Issued>,
     /// Requests that wait for their `Deliver`.
     pub(crate) under_way: Vec<StepId>,
@@ -194,8 +198,9 @@ impl World {
         let Some((request, sender)) = self.request(id, ask) else {
             return Ok(false);
         };
-        if let Request::Enqueue(new) = &request {
-            self.jobs.insert(id, new.id.clone());
+        for (place, new) in request.wanted().iter().enumerate() {
+            self.jobs
+                .insert(JobName { asked: id, place }, new.id.clone());
         }
         let run = sender.map(|node| (node, self.nodes[node].run));
         let sent = Sent {
@@ -263,162 +268,6 @@ impl World {
         }
         Ok(())
     }
-
-    /// What the bystander learns, and the rules that an answer alone can break.
-    fn note(
-        &mut self,
-        id: StepId,
-        request: &Request,
-        answer: &Answer,
-    ) -> Result<Vec<LeaseName>, Violation> {
-        let mut claimed = Vec::new();
-        if !matches!(answer, Answer::Refused(_))
-            && let Some(lease) = lease_of(request)
-        {
-            let holder = self.holders.get(&lease.job);
-            let held = holder.and_then(|name| self.issued.get(name));
-            holds(
-                held.is_some_and(|held| held.lease == *lease),
-                Rule::OldFenceRefused,
-                || format!("{request:?} was accepted; the holder is {held:?}"),
-            )?;
-        }
-        match (request, answer) {
-            (Request::Enqueue(new), Answer::Enqueued(job, _)) => {
-                self.acknowledged.insert(job.clone());
-                self.seen.entry(job.clone()).or_insert(JobState::Queued);
-                if let Some(key) = &new.idempotency_key {
-                    let kept = self.keys.entry(key.clone()).or_insert_with(|| job.clone());
-                    holds(kept == job, Rule::OneJobPerKey, || {
-                        format!("{key} is {kept} and {job}")
-                    })?;
-                }
-            }
-            (Request::Claim(asked), Answer::Claimed(claims)) => {
-                for claim in claims {
-                    claimed.push(self.note_claim(id, asked, claim)?);
-                }
-            }
-            (_, Answer::Moved(job)) => {
-                self.seen.insert(job.id.clone(), job.state);
-                if job.held.is_none() {
-                    self.holders.remove(&job.id);
-                }
-                if job.state == JobState::Done {
-                    let first = self.completed.insert(job.id.clone());
-                    holds(first, Rule::CompletedOnce, || {
-                        format!("{} was done before: {request:?}", job.id)
-                    })?;
-                }
-            }
-            (Request::Wake { job, to, .. }, Answer::Woken(true)) => {
-                self.seen.insert(job.clone(), *to);
-            }
-            (Request::Cancel { job }, Answer::Cancelled(_)) => {
-                self.seen.insert(job.clone(), JobState::Cancelled);
-                self.holders.remove(job);
-            }
-            (_, Answer::TakenBack(lost)) => {
-                for lost in lost {
-                    self.seen.insert(lost.job.clone(), lost.to);
-                    self.holders.remove(&lost.job);
-                }
-            }
-            _ => {}
-        }
-        Ok(claimed)
-    }
-
-    fn note_claim(
-        &mut self,
-        id: StepId,
-        asked: &ClaimRequest,
-        claim: &skep_queue::Claim,
-    ) -> Result<LeaseName, Violation> {
-        let job = &claim.job.id;
-        holds(!self.holders.contains_key(job), Rule::OneHolder, || {
-            format!("{job} was given to {} while it was held", asked.node)
-        })?;
-        let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
-        holds(claim.fence.0 > newest, Rule::FenceGrows, || {
-            format!("{job} had {newest} and was given {}", claim.fence)
-        })?;
-        let place = self.issued.range(leases_of(id)).count();
-        let name = LeaseName { claim: id, place };
-        let node = self.nodes.iter().position(|node| node.id == asked.node);
-        let issued = Issued {
-            lease: claim.lease(),
-            // A claim without an attempt is given the id that one would have.
-            attempt: AttemptId::of(job, claim.fence),
-            node: node.unwrap_or(usize::MAX),
-        };
-        self.issued.insert(name, issued);
-        self.holders.insert(job.clone(), name);
-        self.seen.insert(job.clone(), claim.job.state);
-        Ok(name)
-    }
-
-    /// What a node makes of an answer.
-    fn hear(&mut self, place: usize, request: &Request, answer: &Answer, claimed: Vec<LeaseName>) {
-        let issued = &self.issued;
-        let beliefs = &mut self.nodes[place].beliefs;
-        match answer {
-            Answer::Claimed(claims) => {
-                beliefs.extend(claims.iter().zip(claimed).map(|(claim, name)| Belief {
-                    name,
-                    job: claim.job.id.clone(),
-                    state: claim.job.state,
-                    attempt: claim.attempt.as_ref().map(|_| AttemptState::Leased),
-                }));
-            }
-            Answer::Held(held) => {
-                let Request::Heartbeat { jobs, .. } = request else {
-                    return;
-                };
-                beliefs.retain(|b| held.contains(&b.job) || !jobs.contains(&b.job));
-            }
-            // Whoever is refused stops the work and lets its lease lapse.
-            Answer::Refused(Refusal::Stale | Refusal::Illegal | Refusal::NotFound) => {
-                let lease = lease_of(request);
-                beliefs.retain(|b| issued.get(&b.name).map(|i| &i.lease) != lease);
-            }
-            Answer::Changed | Answer::Moved(_) => {
-                let Some(lease) = lease_of(request) else {
-                    return;
-                };
-                let mine = |b: &&mut Belief| issued.get(&b.name).map(|i| &i.lease) == Some(lease);
-                let Some(belief) = beliefs.iter_mut().find(mine) else {
-                    return;
-                };
-                match request {
-                    Request::Start { .. } => belief.attempt = Some(AttemptState::Running),
-                    Request::End { end, .. } | Request::Finish { end, .. } => {
-                        belief.attempt = Some(end.state);
-                    }
-                    Request::Enqueue(_)
-                    | Request::Claim(_)
-                    | Request::Heartbeat { .. }
-                    | Request::Advance { .. }
-                    | Request::Wake { .. }
-                    | Request::Cancel { .. }
-                    | Request::Retry { .. }
-                    | Request::Reconcile { .. } => {}
-                }
-                if let Answer::Moved(job) = answer {
-                    belief.state = job.state;
-                    if job.held.is_none() {
-                        let name = belief.name;
-                        beliefs.retain(|b| b.name != name);
-                    }
-                }
-            }
-            Answer::Enqueued(..)
-            | Answer::Woken(_)
-            | Answer::Cancelled(_)
-            | Answer::TakenBack(_)
-            | Answer::Refused(_) => {}
-        }
-    }
 }
 
 /// How long every walk over the line takes in this history: every third one remembers where its
@@ -436,22 +285,5 @@ fn leases_of(claim: StepId) -> std::ops::RangeInclusive<LeaseName> {
     LeaseName { claim, place: 0 }..=LeaseName {
         claim,
         place: usize::MAX,
-    }
-}
-
-/// The lease that a request shows.
-const fn lease_of(request: &Request) -> Option<&Lease> {
-    match request {
-        Request::Start { lease, .. }
-        | Request::End { lease, .. }
-        | Request::Advance { lease, .. }
-        | Request::Finish { lease, .. } => Some(lease),
-        Request::Enqueue(_)
-        | Request::Claim(_)
-        | Request::Heartbeat { .. }
-        | Request::Wake { .. }
-        | Request::Cancel { .. }
-        | Request::Retry { .. }
-        | Request::Reconcile { .. } => None,
     }
 }

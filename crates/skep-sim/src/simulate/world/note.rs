@@ -1,0 +1,123 @@
+//! What a bystander who sees every answer learns from it, and the rules that an answer alone can
+//! break.
+
+use super::{Issued, World, leases_of};
+use crate::simulate::message::{Answer, Request};
+use crate::simulate::rule::{Rule, Violation, holds};
+use crate::simulate::step::{LeaseName, StepId};
+use skep_queue::{ClaimRequest, Job, NewJob};
+use skep_types::{AttemptId, JobId, JobState};
+
+impl World {
+    /// What the bystander learns, and the rules that an answer alone can break.
+    pub(super) fn note(
+        &mut self,
+        id: StepId,
+        request: &Request,
+        answer: &Answer,
+    ) -> Result<Vec<LeaseName>, Violation> {
+        let mut claimed = Vec::new();
+        let refusals = answer.refusals(request);
+        for (lease, refusal) in request.leases().into_iter().zip(&refusals) {
+            if refusal.is_some() {
+                continue;
+            }
+            let holder = self.holders.get(&lease.job);
+            let held = holder.and_then(|name| self.issued.get(name));
+            holds(
+                held.is_some_and(|held| held.lease == *lease),
+                Rule::OldFenceRefused,
+                || format!("{lease:?} was accepted; the holder is {held:?}: {request:?}"),
+            )?;
+        }
+        match (request, answer) {
+            (Request::Enqueue(new), Answer::Enqueued(job, _)) => self.note_job(new, job)?,
+            (Request::EnqueueAll(new), Answer::EnqueuedAll(jobs)) => {
+                for (new, (job, _)) in new.iter().zip(jobs) {
+                    self.note_job(new, job)?;
+                }
+            }
+            (Request::Claim(asked), Answer::Claimed(claims)) => {
+                for claim in claims {
+                    claimed.push(self.note_claim(id, asked, claim)?);
+                }
+            }
+            (_, Answer::Moved(job)) => self.note_moved(request, job)?,
+            (_, Answer::Finished(answers)) => {
+                for job in answers.iter().flatten() {
+                    self.note_moved(request, job)?;
+                }
+            }
+            (Request::Wake { job, to, .. }, Answer::Woken(true)) => {
+                self.seen.insert(job.clone(), *to);
+            }
+            (Request::Cancel { job }, Answer::Cancelled(_)) => {
+                self.seen.insert(job.clone(), JobState::Cancelled);
+                self.holders.remove(job);
+            }
+            (_, Answer::TakenBack(lost)) => {
+                for lost in lost {
+                    self.seen.insert(lost.job.clone(), lost.to);
+                    self.holders.remove(&lost.job);
+                }
+            }
+            _ => {}
+        }
+        Ok(claimed)
+    }
+
+    fn note_job(&mut self, new: &NewJob, job: &JobId) -> Result<(), Violation> {
+        self.acknowledged.insert(job.clone());
+        self.seen.entry(job.clone()).or_insert(JobState::Queued);
+        let Some(key) = &new.idempotency_key else {
+            return Ok(());
+        };
+        let kept = self.keys.entry(key.clone()).or_insert_with(|| job.clone());
+        holds(kept == job, Rule::OneJobPerKey, || {
+            format!("{key} is {kept} and {job}")
+        })
+    }
+
+    fn note_moved(&mut self, request: &Request, job: &Job) -> Result<(), Violation> {
+        self.seen.insert(job.id.clone(), job.state);
+        if job.held.is_none() {
+            self.holders.remove(&job.id);
+        }
+        if job.state != JobState::Done {
+            return Ok(());
+        }
+        let first = self.completed.insert(job.id.clone());
+        holds(first, Rule::CompletedOnce, || {
+            format!("{} was done before: {request:?}", job.id)
+        })
+    }
+
+    fn note_claim(
+        &mut self,
+        id: StepId,
+        asked: &ClaimRequest,
+        claim: &skep_queue::Claim,
+    ) -> Result<LeaseName, Violation> {
+        let job = &claim.job.id;
+        holds(!self.holders.contains_key(job), Rule::OneHolder, || {
+            format!("{job} was given to {} while it was held", asked.node)
+        })?;
+        let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
+        holds(claim.fence.0 > newest, Rule::FenceGrows, || {
+            format!("{job} had {newest} and was given {}", claim.fence)
+        })?;
+        let place = self.issued.range(leases_of(id)).count();
+        let name = LeaseName { claim: id, place };
+        let node = self.nodes.iter().position(|node| node.id == asked.node);
+        let issued = Issued {
+            lease: claim.lease(),
+            // A claim without an attempt is given the id that one would have.
+            attempt: AttemptId::of(job, claim.fence),
+            node: node.unwrap_or(usize::MAX),
+        };
+        self.issued.insert(name, issued);
+        self.holders.insert(job.clone(), name);
+        self.seen.insert(job.clone(), claim.job.state);
+        Ok(name)
+    }
+}
