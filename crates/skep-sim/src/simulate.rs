@@ -40,6 +40,7 @@ mod step;
 mod story;
 #[cfg(test)]
 mod tests;
+mod turn;
 mod world;
 
 pub(crate) use dice::Dice;

@@ -4,10 +4,13 @@ use super::queue::Rows;
 use super::rule::{Rule, Violation, holds};
 use super::story::{Story, Telling};
 use super::world::World;
-use anyhow::Result;
+use anyhow::{Result, bail, ensure};
 use skep_ledger::limits::TAIL_EVENTS_MAX;
+use skep_ledger::{Payload as _, SealedEvent};
+use skep_queue::event::{QueuePaused, QueueResumed};
 use skep_queue::{Attempt, Job};
 use skep_types::AttemptState;
+use std::collections::BTreeSet;
 
 /// Checks everything that can be seen now; the answer is the rows.
 pub(crate) async fn check(world: &mut World) -> Result<Rows> {
@@ -20,6 +23,7 @@ pub(crate) async fn check(world: &mut World) -> Result<Rows> {
         }
     };
     places(world, &rows)?;
+    pauses(world, &rows)?;
     for (job, attempts) in &rows.jobs {
         one_job(world, job, attempts)?;
     }
@@ -37,21 +41,55 @@ pub(crate) async fn check(world: &mut World) -> Result<Rows> {
 fn tell(world: &mut World, rows: &Rows) -> Result<()> {
     for event in &rows.events {
         world.read_to = event.seq;
+        if event.subject == skep_ledger::HOME {
+            tell_pause(&mut world.paused_told, event).map_err(not_told(event))?;
+            continue;
+        }
         let told = match world.tellings.get_mut(&event.subject) {
             Some(telling) => telling.go_on(event),
             None => Telling::begin(event).map(|telling| {
                 world.tellings.insert(event.subject.clone(), telling);
             }),
         };
-        told.map_err(|error| {
-            let detail = format!(
-                "{} at {} of {}: {error}",
-                event.kind, event.seq, event.subject
-            );
-            Violation::of(Rule::EventsGiveRow, detail)
-        })?;
+        told.map_err(not_told(event))?;
     }
     Ok(())
+}
+
+fn not_told(event: &SealedEvent) -> impl FnOnce(anyhow::Error) -> Violation {
+    move |error| {
+        let (kind, seq, subject) = (&event.kind, event.seq, &event.subject);
+        let detail = format!("{kind} at {seq} of {subject}: {error}");
+        Violation::of(Rule::EventsGiveRow, detail)
+    }
+}
+
+/// Goes on with the story of the paused queues.
+fn tell_pause(paused: &mut BTreeSet<String>, event: &SealedEvent) -> Result<()> {
+    let changed = match event.kind.as_str() {
+        QueuePaused::KIND => {
+            let told: QueuePaused = serde_json::from_slice(&event.payload)?;
+            paused.insert(told.queue)
+        }
+        QueueResumed::KIND => {
+            let told: QueueResumed = serde_json::from_slice(&event.payload)?;
+            paused.remove(&told.queue)
+        }
+        other => bail!("{other} is no event of the home"),
+    };
+    ensure!(changed, "it changed nothing");
+    Ok(())
+}
+
+fn pauses(world: &World, rows: &Rows) -> Result<(), Violation> {
+    let (found, told) = (&rows.paused, &world.paused_told);
+    holds(found == told, Rule::EventsGiveRow, || {
+        format!("{found:?} are paused, the events say {told:?}")
+    })?;
+    let answered = &world.paused;
+    holds(found == answered, Rule::PauseStands, || {
+        format!("{found:?} are paused, the answers said {answered:?}")
+    })
 }
 
 fn places(world: &World, rows: &Rows) -> Result<(), Violation> {

@@ -47,6 +47,8 @@ pub(crate) enum Request {
         job: JobId,
         extra: i64,
     },
+    PauseQueue(String),
+    ResumeQueue(String),
     Reconcile {
         restarted: Option<NodeId>,
     },
@@ -72,6 +74,8 @@ pub(crate) enum Answer {
     Woken(bool),
     /// The state that the job was in.
     Cancelled(JobState),
+    /// Whether the queue was not as it was asked to be.
+    Switched(bool),
     TakenBack(Vec<LostLease>),
     Refused(Refusal),
 }
@@ -124,6 +128,8 @@ impl Request {
             | Self::Wake { .. }
             | Self::Cancel { .. }
             | Self::Retry { .. }
+            | Self::PauseQueue(_)
+            | Self::ResumeQueue(_)
             | Self::Reconcile { .. } => Vec::new(),
         }
     }

@@ -10,14 +10,16 @@ mod lease;
 
 use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
+use super::turn::Turn;
 use skep_queue::limits::LOSSES_MAX;
-use skep_queue::{Attempt, Job, Lease, LostLease};
+use skep_queue::{Attempt, EVERY_QUEUE, Job, Lease, LostLease};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What can be seen of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModelJob {
+    turn: Turn,
     state: JobState,
     priority: i64,
     run_at_ms: i64,
@@ -44,6 +46,7 @@ pub(crate) struct Model {
     /// Whether every claim gives the most there is. Else it may give less, though not nothing: see
     /// [`skep_queue::ClaimMemory`].
     claims_most: bool,
+    paused: BTreeSet<String>,
 }
 
 impl Model {
@@ -87,6 +90,10 @@ impl Model {
             } => self.finish(now, lease, attempt, end, (*to, *how)),
             Request::Wake { job, from, to } => self.wake(now, job, *from, *to),
             Request::Cancel { job } => self.cancel(now, job),
+            Request::PauseQueue(queue) => {
+                Answer::Switched(self.paused.insert(queue.clone())).into()
+            }
+            Request::ResumeQueue(queue) => Answer::Switched(self.paused.remove(queue)).into(),
             Request::Retry { job, extra } => self.retry(now, job, *extra),
         };
         match (&expected, answer) {
@@ -109,6 +116,7 @@ impl Model {
             return Err("nobody asked for it".to_owned());
         };
         let found = ModelJob {
+            turn: Turn::from(job),
             state: job.state,
             priority: job.priority,
             run_at_ms: job.run_at_ms,
@@ -128,6 +136,10 @@ impl Model {
             return Ok(());
         }
         Err(format!("the row is {found:?}, expected {expected:?}"))
+    }
+
+    fn is_paused(&self, turn: &Turn) -> bool {
+        self.paused.contains(&turn.queue) || self.paused.contains(EVERY_QUEUE)
     }
 
     /// How many jobs there are.

@@ -1,13 +1,13 @@
 //! Defects put between the simulator and the real queue, each a mistake that somebody could make
 //! in it. A simulator that does not find them proves nothing; a test says after how many seeds it
 //! does. The only SQL of the simulator that writes; it names columns
-//! of `job`, `job_history`, `attempt` and `authority`.
+//! of `job`, `job_history`, `attempt`, `authority` and `queue_pause`.
 
 use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
 use skep_authority::AuthorityError;
 use skep_db::{DbError, Tx, params};
-use skep_queue::{EnqueueError, Lease, NewJob};
+use skep_queue::{Claim, ClaimRequest, EnqueueError, Lease, NewJob};
 use skep_types::{Fence, JobId};
 
 /// One defect.
@@ -45,6 +45,10 @@ pub enum Mutation {
     BatchSkipsFence,
     /// Of several jobs that end at once those that were refused are answered last.
     BatchMixesAnswers,
+    /// A claim takes work of a paused queue.
+    ClaimIgnoresPause,
+    /// A paused queue is told to go on, and does not.
+    ResumeIsLost,
 }
 
 impl Mutation {
@@ -66,6 +70,8 @@ impl Mutation {
         Self::BatchMakesSome,
         Self::BatchSkipsFence,
         Self::BatchMixesAnswers,
+        Self::ClaimIgnoresPause,
+        Self::ResumeIsLost,
     ];
 
     /// What goes wrong before the operation; the answer is the request that is then performed.
@@ -128,6 +134,10 @@ impl Mutation {
                 Some(Answer::Woken(true))
             }
             (Self::BatchMakesSome, Request::EnqueueAll(new)) => Some(make_some(tx, new).await?),
+            (Self::ClaimIgnoresPause, Request::Claim(asked)) => {
+                Some(Answer::Claimed(claim_all(tx, asked).await?))
+            }
+            (Self::ResumeIsLost, Request::ResumeQueue(_)) => Some(Answer::Switched(true)),
             _ => None,
         })
     }
@@ -206,6 +216,18 @@ async fn make_some(tx: &mut Tx<'_>, new: &[NewJob]) -> Result<Answer, DbError> {
         }
     }
     Ok(refused.unwrap_or(Answer::EnqueuedAll(made)))
+}
+
+/// Claims as if no queue were paused.
+async fn claim_all(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
+    let paused = skep_queue::paused_queues(tx).await?;
+    tx.execute("DELETE FROM queue_pause", &[]).await?;
+    let claims = skep_queue::claim(tx, asked).await?;
+    let sql = "INSERT INTO queue_pause (queue, paused_at_ms) VALUES (?1, 0)";
+    for queue in paused {
+        tx.execute(sql, params![queue]).await?;
+    }
+    Ok(claims)
 }
 
 async fn change(tx: &mut Tx<'_>, sql: &str, job: &JobId) -> Result<(), DbError> {

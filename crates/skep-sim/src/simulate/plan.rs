@@ -6,6 +6,7 @@
 use super::dice::Dice;
 use super::queue::LEASE_MS;
 use super::step::{Ask, BATCH, Ending, Fate, JobName, LeaseName, Step, Wanted};
+use super::turn::{PAUSABLE, Place};
 use super::world::{Belief, NODES, World};
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
@@ -22,7 +23,7 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
     let node = dice.below(NODES);
     let jobs: Vec<JobName> = world.jobs.keys().copied().collect();
     if jobs.is_empty() || (kind < 14 && jobs.len() < JOBS_MAX) {
-        return send(dice, enqueue);
+        return send(dice, |dice| enqueue(dice, world));
     }
     let job = dice.any(&jobs).copied().unwrap_or_default();
     match kind {
@@ -51,7 +52,20 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
         87..90 => Step::Crash { node },
         90..91 => Step::Pause { node },
         91..95 => Step::Resume { node },
+        95..97 => send(dice, |dice| pause(dice, world)),
         _ => tick(dice),
+    }
+}
+
+/// A queue is paused, or one that is goes on; now and then one that is not.
+fn pause(dice: &mut Dice, world: &World) -> Ask {
+    let queue = dice.of(PAUSABLE);
+    let mut paused = PAUSABLE.iter().copied();
+    match paused.find(|queue| world.paused.contains(*queue)) {
+        Some(queue) if !dice.one_in(3) => Ask::ResumeQueue { queue },
+        None if !dice.one_in(6) => Ask::PauseQueue { queue },
+        _ if dice.one_in(2) => Ask::ResumeQueue { queue },
+        _ => Ask::PauseQueue { queue },
     }
 }
 
@@ -68,12 +82,12 @@ fn send(dice: &mut Dice, ask: impl FnOnce(&mut Dice) -> Ask) -> Step {
     Step::Send { ask, fate }
 }
 
-fn enqueue(dice: &mut Dice) -> Ask {
+fn enqueue(dice: &mut Dice, world: &World) -> Ask {
     if !dice.one_in(4) {
-        return Ask::Enqueue(wanted(dice));
+        return Ask::Enqueue(wanted(dice, world));
     }
     let many = 2 + dice.below(BATCH - 1);
-    let mut wanted = std::array::from_fn(|place| (place < many).then(|| wanted(dice)));
+    let mut wanted = std::array::from_fn(|place| (place < many).then(|| wanted(dice, world)));
     if dice.one_in(6) {
         let place = dice.below(many);
         wanted[place] = wanted[place].map(|wanted| Wanted {
@@ -84,12 +98,17 @@ fn enqueue(dice: &mut Dice) -> Ask {
     Ask::EnqueueAll(wanted)
 }
 
-fn wanted(dice: &mut Dice) -> Wanted {
+fn wanted(dice: &mut Dice, world: &World) -> Wanted {
     Wanted {
         key: dice.one_in(3).then(|| dice.of(&[1, 2])),
         priority: dice.of(&[0, 0, 0, 1]),
         delay_ms: dice.of(&[0, 0, 0, 0, 500, 5_000]),
         attempts_max: dice.of(&[1, 2, 3]),
+        place: if world.has_one_lane() {
+            Place::ONLY
+        } else {
+            Place::drawn(dice)
+        },
     }
 }
 

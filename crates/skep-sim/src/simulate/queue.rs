@@ -7,11 +7,12 @@ use skep_db::{Db, DbError, Tx, params};
 use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
 use skep_queue::{
     AdvanceError, Attempt, AttemptError, AttemptStart, CancelError, EnqueueError, Job, Lease,
-    RefusalReason, RetryError, WakeError,
+    PauseError, RefusalReason, RetryError, WakeError,
 };
 use skep_stdx::ManualClock;
 use skep_testkit::{Backend, TestStore};
 use skep_types::{Fence, JobId, JobState};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// How long a lease lasts in a simulation, in milliseconds.
@@ -41,6 +42,8 @@ pub(crate) struct Rows {
     pub(crate) places: Vec<(JobId, bool)>,
     /// Each of these jobs, with its attempts.
     pub(crate) jobs: Vec<(Job, Vec<Attempt>)>,
+    /// The queues that are paused.
+    pub(crate) paused: BTreeSet<String>,
     /// The events after the place asked for.
     pub(crate) events: Vec<SealedEvent>,
 }
@@ -152,6 +155,8 @@ impl Queue {
             | Request::FinishAll(_)
             | Request::Cancel { .. }
             | Request::Retry { .. }
+            | Request::PauseQueue(_)
+            | Request::ResumeQueue(_)
             | Request::Reconcile { .. } => return Ok(()),
         };
         self.record(job, refusal, to, fence).await
@@ -229,6 +234,7 @@ impl Queue {
                 Ok::<_, DbError>(Rows {
                     places,
                     jobs,
+                    paused: skep_queue::paused_queues(tx).await?,
                     events,
                 })
             })
@@ -329,6 +335,8 @@ async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
         Request::Retry { job, extra } => {
             Answer::Moved(Box::new(skep_queue::retry(tx, job, *extra).await?))
         }
+        Request::PauseQueue(queue) => Answer::Switched(skep_queue::pause_queue(tx, queue).await?),
+        Request::ResumeQueue(queue) => Answer::Switched(skep_queue::resume_queue(tx, queue).await?),
         Request::Reconcile { restarted } => {
             skep_queue::bound_leases(tx, LEASE_MS).await?;
             Answer::TakenBack(skep_queue::reconcile(tx, restarted.as_ref()).await?.lost)
@@ -367,6 +375,7 @@ refusals! {
         E::Illegal { .. } => Refusal::Illegal,
         E::NotFound => Refusal::NotFound,
     }
+    PauseError { E::Name => Refusal::Invalid }
     WakeError { E::Illegal(_) => Refusal::Illegal }
     CancelError {
         E::Ended { state } => Refusal::Ended(state),

@@ -5,7 +5,7 @@ use super::message::Request;
 use super::queue::LEASE_MS;
 use super::step::{Ask, Ending, JobName, StepId, Wanted};
 use super::world::{Issued, NODES, World};
-use skep_queue::{AttemptEnd, ClaimRequest, Finish, Flow, NewJob};
+use skep_queue::{AttemptEnd, ClaimRequest, Finish, NewJob};
 use skep_stdx::SeededEntropy;
 use skep_types::{AttemptState, FailureClass, JobId, JobKind, Purpose, Tier};
 use std::sync::Arc;
@@ -63,6 +63,8 @@ impl World {
                 finishes.first()?;
                 (Request::FinishAll(finishes), Some(node))
             }
+            Ask::PauseQueue { queue } => (Request::PauseQueue(queue.to_owned()), None),
+            Ask::ResumeQueue { queue } => (Request::ResumeQueue(queue.to_owned()), None),
             Ask::Wake { job, from, to } => {
                 let job = self.known(job)?;
                 (Request::Wake { job, from, to }, None)
@@ -90,13 +92,14 @@ impl World {
             priority,
             delay_ms,
             attempts_max,
+            place: stands,
         } = wanted;
         NewJob {
             id: JobId::new(&self.queue.clock, &self.entropy(id, place)),
             kind: JobKind::Agent,
             purpose: Purpose::Requested,
             owner: "ada".to_owned(),
-            project: "hive".to_owned(),
+            project: stands.project(),
             tier: Tier::Sensitive,
             priority,
             run_at_ms: (delay_ms > 0).then(|| self.now() + delay_ms),
@@ -105,7 +108,7 @@ impl World {
             // Histories share a store, so the key of each is its own.
             idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
             idempotency_digest: priority.to_le_bytes().to_vec(),
-            flow: Flow::default(),
+            flow: stands.flow(),
         }
     }
 
@@ -163,6 +166,8 @@ fn under(issued: &Issued, ask: Ask) -> Option<Request> {
         | Ask::Wake { .. }
         | Ask::Cancel { .. }
         | Ask::Retry { .. }
+        | Ask::PauseQueue { .. }
+        | Ask::ResumeQueue { .. }
         | Ask::Reconcile { .. } => return None,
     })
 }

@@ -20,6 +20,10 @@ pub enum Rule {
     OneHolder,
     /// The fence of a job only grows.
     FenceGrows,
+    /// Nothing of a paused queue is given out.
+    PausedWaits,
+    /// A queue is paused until it is resumed, and only then.
+    PauseStands,
     /// A write with a fence that is not current is refused.
     OldFenceRefused,
     /// A fence is current exactly as long as its lease is held.

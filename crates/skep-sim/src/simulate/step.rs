@@ -4,6 +4,7 @@
 //! history from which steps were dropped still means the same; a step whose names are gone is
 //! passed over.
 
+use super::turn::Place;
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
 use std::fmt;
@@ -37,6 +38,7 @@ pub(crate) struct Wanted {
     pub(crate) delay_ms: i64,
     /// 0 is refused.
     pub(crate) attempts_max: i64,
+    pub(crate) place: Place,
 }
 
 /// How a claim ends, with the attempt that is under way.
@@ -120,6 +122,13 @@ pub(crate) enum Ask {
         job: JobName,
         extra: i64,
     },
+    /// An operator pauses a queue, or lets it go on.
+    PauseQueue {
+        queue: &'static str,
+    },
+    ResumeQueue {
+        queue: &'static str,
+    },
     /// A node takes back what lapsed.
     Reconcile {
         node: usize,
@@ -169,7 +178,10 @@ impl fmt::Display for Wanted {
         if self.delay_ms > 0 {
             write!(f, ", in {} ms", self.delay_ms)?;
         }
-        self.key.map_or(Ok(()), |key| write!(f, ", key {key}"))
+        if let Some(key) = self.key {
+            write!(f, ", key {key}")?;
+        }
+        self.place.fmt(f)
     }
 }
 
@@ -251,6 +263,8 @@ impl fmt::Display for Ask {
             Self::Wake { job, from, to } => write!(f, "wake {job} from {from} to {to}"),
             Self::Cancel { job } => write!(f, "cancel {job}"),
             Self::Retry { job, extra } => write!(f, "retry {job} with {extra} more"),
+            Self::PauseQueue { queue } => write!(f, "pause queue {queue}"),
+            Self::ResumeQueue { queue } => write!(f, "resume queue {queue}"),
             Self::Reconcile { node } => write!(f, "node {node} takes back what lapsed"),
         }
     }

@@ -60,6 +60,8 @@ found! {
     a_batch_that_is_made_in_part: BatchMakesSome by NothingLeft,
     a_batch_that_skips_the_fence: BatchSkipsFence by OldFenceRefused,
     a_batch_answered_out_of_order: BatchMixesAnswers by OldFenceRefused,
+    a_claim_of_a_paused_queue: ClaimIgnoresPause by PausedWaits,
+    a_resumption_that_is_lost: ResumeIsLost by PauseStands,
 }
 
 /// Taking a lease back too early loses nothing, so only the model sees it.
@@ -71,7 +73,7 @@ fn a_hasty_reconciliation() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 16);
+    assert_eq!(Mutation::ALL.len(), 18);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use super::queue::Queue;
 use super::rule::{Rule, Violation};
 use super::step::{Ask, Fate, JobName, LeaseName, Step, StepId};
 use super::story::Telling;
+use super::turn::Turn;
 use anyhow::Result;
 use skep_queue::{ClaimMemory, Lease};
 use skep_stdx::{Clock as _, SeededEntropy};
@@ -82,6 +83,12 @@ pub(crate) struct World {
     pub(crate) seen: BTreeMap<JobId, JobState>,
     /// Who holds each job, by what the answers said.
     pub(crate) holders: BTreeMap<JobId, LeaseName>,
+    /// How each job that was asked for takes its turn.
+    turns: BTreeMap<JobId, Turn>,
+    /// The queues that were paused and not resumed, by what the answers said.
+    pub(crate) paused: BTreeSet<String>,
+    /// The same by what the events say.
+    pub(crate) paused_told: BTreeSet<String>,
     pub(crate) acknowledged: BTreeSet<JobId>,
     completed: BTreeSet<JobId>,
     keys: BTreeMap<String, JobId>,
@@ -121,6 +128,9 @@ impl World {
             sent: BTreeMap::new(),
             seen: BTreeMap::new(),
             holders: BTreeMap::new(),
+            turns: BTreeMap::new(),
+            paused: BTreeSet::new(),
+            paused_told: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: BTreeMap::new(),
@@ -132,6 +142,11 @@ impl World {
             last_answer: String::new(),
             steps_done: 0,
         }
+    }
+
+    /// Whether all jobs of this history stand in one lane.
+    pub(crate) const fn has_one_lane(&self) -> bool {
+        self.seed.is_multiple_of(2)
     }
 
     /// The store's time.
@@ -199,6 +214,7 @@ impl World {
             return Ok(false);
         };
         for (place, new) in request.wanted().iter().enumerate() {
+            self.turns.insert(new.id.clone(), Turn::from(new));
             self.jobs
                 .insert(JobName { asked: id, place }, new.id.clone());
         }

@@ -16,7 +16,7 @@ impl Model {
             return Err("expected a list of claims".to_owned());
         };
         self.jobs.values_mut().for_each(|job| job.admit(now));
-        let due = self.jobs.values().filter(|job| job.is_due()).count();
+        let due = self.jobs.values().filter(|job| self.may_go(job)).count();
         let slots = usize::try_from(asked.slots).unwrap_or(0);
         let (count, most) = (claims.len(), due.min(slots));
         let least = if self.claims_most { most } else { most.min(1) };
@@ -32,10 +32,16 @@ impl Model {
         Ok(())
     }
 
+    /// Whether a claim may give the job.
+    fn may_go(&self, job: &ModelJob) -> bool {
+        job.is_due() && !self.is_paused(&job.turn)
+    }
+
     fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
         let id = &claim.job.id;
-        let job = self.jobs.get_mut(id).filter(|job| job.is_due());
-        let job = job.ok_or("it was not to be claimed")?;
+        let found = self.jobs.get(id).filter(|job| self.may_go(job));
+        found.ok_or("it was not to be claimed")?;
+        let job = self.jobs.get_mut(id).ok_or("it is gone")?;
         let last = self.fences.insert(id.clone(), claim.fence.0);
         if last.is_some_and(|last| claim.fence.0 <= last) {
             return Err("its fence did not grow".to_owned());

@@ -2,6 +2,7 @@
 
 use super::{Expected, Model, ModelJob};
 use crate::simulate::message::{Answer, Refusal};
+use crate::simulate::turn::Turn;
 use skep_queue::NewJob;
 use skep_types::{JobId, JobState};
 use std::collections::BTreeMap;
@@ -58,6 +59,7 @@ impl Model {
             self.keys.insert(key.clone(), kept);
         }
         let job = ModelJob {
+            turn: Turn::from(new),
             state: JobState::Queued,
             priority: new.priority,
             run_at_ms: new.run_at_ms.unwrap_or(now),

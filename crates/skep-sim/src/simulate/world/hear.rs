@@ -76,6 +76,7 @@ impl World {
             | Answer::EnqueuedAll(_)
             | Answer::Woken(_)
             | Answer::Cancelled(_)
+            | Answer::Switched(_)
             | Answer::TakenBack(_)
             | Answer::Refused(_) => {}
         }

@@ -5,7 +5,7 @@ use super::{Issued, World, leases_of};
 use crate::simulate::message::{Answer, Request};
 use crate::simulate::rule::{Rule, Violation, holds};
 use crate::simulate::step::{LeaseName, StepId};
-use skep_queue::{ClaimRequest, Job, NewJob};
+use skep_queue::{ClaimRequest, EVERY_QUEUE, Job, NewJob};
 use skep_types::{AttemptId, JobId, JobState};
 
 impl World {
@@ -50,6 +50,12 @@ impl World {
             }
             (Request::Wake { job, to, .. }, Answer::Woken(true)) => {
                 self.seen.insert(job.clone(), *to);
+            }
+            (Request::PauseQueue(queue), Answer::Switched(_)) => {
+                self.paused.insert(queue.clone());
+            }
+            (Request::ResumeQueue(queue), Answer::Switched(_)) => {
+                self.paused.remove(queue);
             }
             (Request::Cancel { job }, Answer::Cancelled(_)) => {
                 self.seen.insert(job.clone(), JobState::Cancelled);
@@ -101,6 +107,11 @@ impl World {
         let job = &claim.job.id;
         holds(!self.holders.contains_key(job), Rule::OneHolder, || {
             format!("{job} was given to {} while it was held", asked.node)
+        })?;
+        let queue = self.turns.get(job).map_or("", |turn| &turn.queue);
+        let paused = self.paused.contains(queue) || self.paused.contains(EVERY_QUEUE);
+        holds(!paused, Rule::PausedWaits, || {
+            format!("{job} of {queue} was given out, paused: {:?}", self.paused)
         })?;
         let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
         holds(claim.fence.0 > newest, Rule::FenceGrows, || {
