@@ -139,7 +139,19 @@ impl Request {
         match self {
             Self::Enqueue(new) => std::slice::from_ref(new),
             Self::EnqueueAll(new) => new,
-            _ => &[],
+            Self::Claim(_)
+            | Self::Heartbeat { .. }
+            | Self::Start { .. }
+            | Self::End { .. }
+            | Self::Advance { .. }
+            | Self::Finish { .. }
+            | Self::FinishAll(_)
+            | Self::Wake { .. }
+            | Self::Cancel { .. }
+            | Self::Retry { .. }
+            | Self::PauseQueue(_)
+            | Self::ResumeQueue(_)
+            | Self::Reconcile { .. } => &[],
         }
     }
 }
@@ -153,7 +165,16 @@ impl Answer {
                 answers.iter().map(refusal).collect()
             }
             Self::Refused(refusal) => vec![Some(refusal.clone()); request.leases().len()],
-            _ => vec![None; request.leases().len()],
+            Self::Enqueued(..)
+            | Self::EnqueuedAll(_)
+            | Self::Claimed(_)
+            | Self::Held(_)
+            | Self::Changed
+            | Self::Moved(_)
+            | Self::Woken(_)
+            | Self::Cancelled(_)
+            | Self::Switched(_)
+            | Self::TakenBack(_) => vec![None; request.leases().len()],
         }
     }
 }

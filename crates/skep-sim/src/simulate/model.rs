@@ -1,8 +1,8 @@
 //! The queue as a few lists in memory: what every request must be answered, and what the rows
 //! must then be.
 //!
-//! Which of several due jobs a claim takes is the queue's choice; that it takes only due ones, as
-//! many as it may, is not.
+//! Which of several due jobs a claim takes is the queue's choice; that it takes only due ones that
+//! no pause and no limit holds up, and leaves a slot free only if there is none left, is not.
 
 mod claim;
 mod enqueue;
@@ -10,7 +10,7 @@ mod lease;
 
 use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
-use super::turn::Turn;
+use super::room::Turn;
 use skep_queue::limits::LOSSES_MAX;
 use skep_queue::{Attempt, EVERY_QUEUE, Job, Lease, LostLease};
 use skep_types::{AttemptId, AttemptState, FailureClass, JobId, JobState, NodeId};

@@ -9,6 +9,7 @@ use skep_authority::AuthorityError;
 use skep_db::{DbError, Tx, params};
 use skep_queue::{Claim, ClaimRequest, EnqueueError, Lease, NewJob};
 use skep_types::{Fence, JobId};
+use std::sync::Arc;
 
 /// One defect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,12 @@ pub enum Mutation {
     ClaimIgnoresPause,
     /// A paused queue is told to go on, and does not.
     ResumeIsLost,
+    /// A claim knows no limits.
+    ClaimIgnoresLimits,
+    /// A claim knows no keys.
+    ClaimIgnoresKeys,
+    /// One less may run than a limit says.
+    LimitIsOneLess,
 }
 
 impl Mutation {
@@ -72,6 +79,9 @@ impl Mutation {
         Self::BatchMixesAnswers,
         Self::ClaimIgnoresPause,
         Self::ResumeIsLost,
+        Self::ClaimIgnoresLimits,
+        Self::ClaimIgnoresKeys,
+        Self::LimitIsOneLess,
     ];
 
     /// What goes wrong before the operation; the answer is the request that is then performed.
@@ -85,6 +95,11 @@ impl Mutation {
                 let sql = "UPDATE job SET lease_node = NULL, lease_until_ms = NULL, line = 1
                     WHERE state IN ('verifying', 'landing')";
                 tx.execute(sql, &[]).await?;
+            }
+            (Self::ClaimIgnoresLimits, Request::Claim(asked)) => asked.policy = Arc::default(),
+            (Self::LimitIsOneLess, Request::Claim(asked)) => {
+                let policy = Arc::make_mut(&mut asked.policy);
+                policy.running_max = policy.running_max.map(|max| max - 1);
             }
             (
                 Self::WriteSkipsFence,
@@ -136,6 +151,9 @@ impl Mutation {
             (Self::BatchMakesSome, Request::EnqueueAll(new)) => Some(make_some(tx, new).await?),
             (Self::ClaimIgnoresPause, Request::Claim(asked)) => {
                 Some(Answer::Claimed(claim_all(tx, asked).await?))
+            }
+            (Self::ClaimIgnoresKeys, Request::Claim(asked)) => {
+                Some(Answer::Claimed(claim_without_keys(tx, asked).await?))
             }
             (Self::ResumeIsLost, Request::ResumeQueue(_)) => Some(Answer::Switched(true)),
             _ => None,
@@ -227,6 +245,18 @@ async fn claim_all(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, 
     for queue in paused {
         tx.execute(sql, params![queue]).await?;
     }
+    Ok(claims)
+}
+
+/// Claims as if no job had a key.
+async fn claim_without_keys(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
+    let sql = "UPDATE job SET flow_key = NULL";
+    tx.execute(sql, &[]).await?;
+    let claims = skep_queue::claim(tx, asked).await?;
+    // Each key has a limit of its own, by which it is known again.
+    let sql = "UPDATE job SET flow_key = CASE flow_key_max WHEN 1 THEN 'one' ELSE 'two' END
+        WHERE flow_key_max IS NOT NULL";
+    tx.execute(sql, &[]).await?;
     Ok(claims)
 }
 

@@ -31,7 +31,7 @@ impl World {
                     node: asking.id.clone(),
                     slots: i64::try_from(slots).ok()?,
                     lease_ms: LEASE_MS,
-                    policy: Arc::default(),
+                    policy: Arc::clone(&self.policy),
                     memory: Arc::clone(&asking.memory),
                 };
                 (Request::Claim(request), Some(node))
@@ -99,7 +99,7 @@ impl World {
             kind: JobKind::Agent,
             purpose: Purpose::Requested,
             owner: "ada".to_owned(),
-            project: stands.project(),
+            project: stands.project().to_owned(),
             tier: Tier::Sensitive,
             priority,
             run_at_ms: (delay_ms > 0).then(|| self.now() + delay_ms),

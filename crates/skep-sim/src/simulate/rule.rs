@@ -22,6 +22,8 @@ pub enum Rule {
     FenceGrows,
     /// Nothing of a paused queue is given out.
     PausedWaits,
+    /// Nothing is given out beyond a limit; a limit that is lowered stops nothing that runs.
+    WithinLimits,
     /// A queue is paused until it is resumed, and only then.
     PauseStands,
     /// A write with a fence that is not current is refused.

@@ -148,6 +148,8 @@ pub(crate) enum Step {
     Pause { node: usize },
     /// A paused node goes on; a dead one starts, and takes back what it held.
     Resume { node: usize },
+    /// An operator sets other limits, and every node learns of them.
+    Limits { set: usize },
     /// The store's clock jumps, backwards if negative.
     Tick { ms: i64 },
 }
@@ -224,6 +226,7 @@ impl fmt::Display for Step {
             Self::Crash { node } => write!(f, "node {node} dies"),
             Self::Pause { node } => write!(f, "node {node} stands still"),
             Self::Resume { node } => write!(f, "node {node} goes on"),
+            Self::Limits { set } => write!(f, "the limits are now those of set {set}"),
             Self::Tick { ms } => write!(f, "the clock jumps by {ms} ms"),
         }
     }

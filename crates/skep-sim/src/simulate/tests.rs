@@ -4,7 +4,7 @@ use super::{Failure, Mutation, Options, Rule, replay, simulate};
 use skep_testkit::Backend;
 
 /// Seeds in which every defect must show. The rarest, a lease that outlives a jump of the clock
-/// and nothing else, first shows in the 40th.
+/// and nothing else, first shows in the 82nd.
 const SEEDS: u64 = 128;
 
 fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> T {
@@ -62,6 +62,9 @@ found! {
     a_batch_answered_out_of_order: BatchMixesAnswers by OldFenceRefused,
     a_claim_of_a_paused_queue: ClaimIgnoresPause by PausedWaits,
     a_resumption_that_is_lost: ResumeIsLost by PauseStands,
+    a_claim_that_knows_no_limits: ClaimIgnoresLimits by WithinLimits,
+    a_claim_that_knows_no_keys: ClaimIgnoresKeys by WithinLimits,
+    a_limit_that_is_one_less: LimitIsOneLess by NothingStuck,
 }
 
 /// Taking a lease back too early loses nothing, so only the model sees it.
@@ -73,7 +76,7 @@ fn a_hasty_reconciliation() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 18);
+    assert_eq!(Mutation::ALL.len(), 21);
 }
 
 #[test]

@@ -1,8 +1,11 @@
-//! How jobs take their turn: the queues, projects, backends and keys of a history.
+//! How jobs take their turn: the queues, projects, backends and keys of a history, and the limits
+//! that an operator can set.
 
 use super::dice::Dice;
 use skep_queue::flow::{DEFAULT_QUEUE, FlowKey};
-use skep_queue::{EVERY_QUEUE, Flow, Job, NewJob};
+use skep_queue::flow::{FlowLimit, ProjectShare};
+use skep_queue::{EVERY_QUEUE, Flow, FlowPolicy};
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// What can be paused: two queues, and all of them.
@@ -11,48 +14,60 @@ pub(crate) const PAUSABLE: &[&str] = &[DEFAULT_QUEUE, NIGHT, EVERY_QUEUE];
 const NIGHT: &str = "night";
 const HIVE: &str = "hive";
 const MEADOW: &str = "meadow";
-const BACKEND: &str = "mill";
+const MILL: &str = "mill";
+/// Each key with how many of its jobs run at a time; they never disagree about it.
+const KEYS: &[(&str, i64)] = &[("one", 1), ("two", 2)];
 
 /// Where a job is asked to stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Place {
-    queue: &'static str,
-    project: &'static str,
-    backend: Option<&'static str>,
-    key: Option<(&'static str, i64)>,
+    at_night: bool,
+    on_meadow: bool,
+    at_mill: bool,
+    /// One of [`KEYS`].
+    key: Option<u8>,
 }
 
 impl Place {
     /// The place of every job where there is one lane.
     pub(crate) const ONLY: Self = Self {
-        queue: DEFAULT_QUEUE,
-        project: HIVE,
-        backend: None,
+        at_night: false,
+        on_meadow: false,
+        at_mill: false,
         key: None,
     };
 
     /// One of several lanes.
     pub(crate) fn drawn(dice: &mut Dice) -> Self {
         Self {
-            queue: dice.of(&[DEFAULT_QUEUE, DEFAULT_QUEUE, NIGHT]),
-            project: dice.of(&[HIVE, HIVE, MEADOW]),
-            backend: dice.of(&[None, None, Some(BACKEND)]),
-            key: None,
+            at_night: dice.one_in(3),
+            on_meadow: dice.one_in(3),
+            at_mill: dice.one_in(3),
+            key: dice.one_in(3).then(|| dice.of(&[0, 1])),
         }
     }
 
-    pub(crate) fn project(self) -> String {
-        self.project.to_owned()
+    const fn queue(self) -> &'static str {
+        if self.at_night { NIGHT } else { DEFAULT_QUEUE }
+    }
+
+    pub(crate) const fn project(self) -> &'static str {
+        if self.on_meadow { MEADOW } else { HIVE }
+    }
+
+    fn key(self) -> Option<FlowKey> {
+        let (name, running_max) = KEYS.get(usize::from(self.key?))?;
+        Some(FlowKey {
+            name: (*name).to_owned(),
+            running_max: *running_max,
+        })
     }
 
     pub(crate) fn flow(self) -> Flow {
         Flow {
-            queue: self.queue.to_owned(),
-            backend: self.backend.map(str::to_owned),
-            key: self.key.map(|(name, running_max)| FlowKey {
-                name: name.to_owned(),
-                running_max,
-            }),
+            queue: self.queue().to_owned(),
+            backend: self.at_mill.then(|| MILL.to_owned()),
+            key: self.key(),
             ..Flow::default()
         }
     }
@@ -63,42 +78,51 @@ impl fmt::Display for Place {
         if *self == Self::ONLY {
             return Ok(());
         }
-        write!(f, ", {} of {}", self.queue, self.project)?;
-        if let Some(backend) = self.backend {
-            write!(f, " on {backend}")?;
+        write!(f, ", {} of {}", self.queue(), self.project())?;
+        if self.at_mill {
+            write!(f, " on {MILL}")?;
         }
-        self.key
-            .map_or(Ok(()), |(key, max)| write!(f, " by {key}, {max} at a time"))
-    }
-}
-
-/// What limits and pauses know of a job.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Turn {
-    pub(crate) queue: String,
-    project: String,
-    backend: Option<String>,
-    key: Option<FlowKey>,
-}
-
-impl From<&NewJob> for Turn {
-    fn from(new: &NewJob) -> Self {
-        Self {
-            queue: new.flow.queue.clone(),
-            project: new.project.clone(),
-            backend: new.flow.backend.clone(),
-            key: new.flow.key.clone(),
+        match self.key() {
+            Some(key) => write!(f, " by {}, {} at a time", key.name, key.running_max),
+            None => Ok(()),
         }
     }
 }
 
-impl From<&Job> for Turn {
-    fn from(job: &Job) -> Self {
-        Self {
-            queue: job.flow.queue.clone(),
-            project: job.project.clone(),
-            backend: job.flow.backend.clone(),
-            key: job.flow.key.clone(),
+/// How many sets of limits there are.
+pub(crate) const POLICIES: usize = 6;
+
+/// A set of limits; the first one limits nothing.
+pub(crate) fn policy(set: usize) -> FlowPolicy {
+    let limit = |name: &str, running_max| {
+        let running_max = Some(running_max);
+        let limit = FlowLimit {
+            running_max,
+            rate: None,
+        };
+        BTreeMap::from([(name.to_owned(), limit)])
+    };
+    let share = |weight, running_max| ProjectShare {
+        weight,
+        running_max,
+    };
+    let mut policy = FlowPolicy::default();
+    match set {
+        1 => policy.running_max = Some(2),
+        2 => policy.queues = limit(DEFAULT_QUEUE, 1),
+        3 => {
+            let shares = [(HIVE, share(3, Some(2))), (MEADOW, share(1, Some(1)))];
+            policy.projects = shares.map(|(name, share)| (name.to_owned(), share)).into();
         }
+        4 => {
+            policy.running_max = Some(3);
+            policy.backends = limit(MILL, 1);
+        }
+        5 => {
+            policy.running_max = Some(1);
+            policy.queues = limit(NIGHT, 2);
+        }
+        _ => {}
     }
+    policy
 }

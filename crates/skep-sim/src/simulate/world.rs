@@ -7,16 +7,17 @@
 mod hear;
 mod note;
 
-use super::dice::mixed;
+use super::dice::{Dice, mixed};
 use super::message::{Course, Request};
 use super::model::Model;
 use super::queue::Queue;
+use super::room::Turn;
 use super::rule::{Rule, Violation};
 use super::step::{Ask, Fate, JobName, LeaseName, Step, StepId};
 use super::story::Telling;
-use super::turn::Turn;
+use super::turn::{POLICIES, policy};
 use anyhow::Result;
-use skep_queue::{ClaimMemory, Lease};
+use skep_queue::{ClaimMemory, FlowPolicy, Lease};
 use skep_stdx::{Clock as _, SeededEntropy};
 use skep_types::{AttemptId, AttemptState, JobId, JobState, NodeId};
 use std::collections::{BTreeMap, BTreeSet};
@@ -83,6 +84,8 @@ pub(crate) struct World {
     pub(crate) seen: BTreeMap<JobId, JobState>,
     /// Who holds each job, by what the answers said.
     pub(crate) holders: BTreeMap<JobId, LeaseName>,
+    /// The limits, the same for every node.
+    pub(super) policy: Arc<FlowPolicy>,
     /// How each job that was asked for takes its turn.
     turns: BTreeMap<JobId, Turn>,
     /// The queues that were paused and not resumed, by what the answers said.
@@ -128,6 +131,7 @@ impl World {
             sent: BTreeMap::new(),
             seen: BTreeMap::new(),
             holders: BTreeMap::new(),
+            policy: Arc::new(first_policy(seed)),
             turns: BTreeMap::new(),
             paused: BTreeSet::new(),
             paused_told: BTreeSet::new(),
@@ -146,7 +150,7 @@ impl World {
 
     /// Whether all jobs of this history stand in one lane.
     pub(crate) const fn has_one_lane(&self) -> bool {
-        self.seed.is_multiple_of(2)
+        has_one_lane(self.seed)
     }
 
     /// The store's time.
@@ -186,6 +190,15 @@ impl World {
                 Ok(can)
             }
             Step::Resume { node } => self.resume(node).await,
+            Step::Limits { set } => {
+                self.policy = Arc::new(policy(set));
+                // A node learns of limits when it starts; what an earlier run remembers of a lane
+                // that was free then is gone.
+                for node in &mut self.nodes {
+                    node.memory = claim_memory(self.seed);
+                }
+                Ok(true)
+            }
             Step::Tick { ms } => {
                 self.queue.clock.advance_ms(ms);
                 Ok(true)
@@ -290,6 +303,18 @@ impl World {
 /// claims ended.
 const fn walk_time(seed: u64) -> Duration {
     Duration::from_millis(if seed.is_multiple_of(3) { 100 } else { 0 })
+}
+
+const fn has_one_lane(seed: u64) -> bool {
+    seed.is_multiple_of(2)
+}
+
+/// The limits at the beginning: none where there is one lane, so that it is free.
+fn first_policy(seed: u64) -> FlowPolicy {
+    if has_one_lane(seed) {
+        return FlowPolicy::default();
+    }
+    policy(Dice::new(!seed).below(POLICIES))
 }
 
 fn claim_memory(seed: u64) -> Arc<ClaimMemory> {

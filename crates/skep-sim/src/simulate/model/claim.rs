@@ -2,7 +2,8 @@
 
 use super::{Model, ModelJob};
 use crate::simulate::message::Answer;
-use skep_queue::{Claim, ClaimRequest};
+use crate::simulate::room::Running;
+use skep_queue::{Claim, ClaimRequest, FlowPolicy};
 use skep_types::{AttemptId, AttemptState, JobState};
 
 impl Model {
@@ -16,30 +17,40 @@ impl Model {
             return Err("expected a list of claims".to_owned());
         };
         self.jobs.values_mut().for_each(|job| job.admit(now));
-        let due = self.jobs.values().filter(|job| self.may_go(job)).count();
         let slots = usize::try_from(asked.slots).unwrap_or(0);
-        let (count, most) = (claims.len(), due.min(slots));
-        let least = if self.claims_most { most } else { most.min(1) };
-        if !(least..=most).contains(&count) {
-            return Err(format!(
-                "{due} are due, {slots} are free, {count} were given"
-            ));
+        if claims.len() > slots {
+            return Err(format!("only {slots} are free"));
         }
         for claim in claims {
             self.claim_one(now, asked, claim)
                 .map_err(|why| format!("{}: {why}", claim.job.id))?;
         }
-        Ok(())
+        if claims.len() == slots || !(self.claims_most || claims.is_empty()) {
+            return Ok(());
+        }
+        let running = self.running();
+        let mut jobs = self.jobs.iter();
+        match jobs.find(|(_, job)| self.may_go(job, &running, &asked.policy)) {
+            Some((id, _)) => Err(format!("{slots} are free, and {id} may go as well")),
+            None => Ok(()),
+        }
+    }
+
+    fn running(&self) -> Running {
+        let held = self.jobs.values().filter(|job| job.held.is_some());
+        Running::of(held.map(|job| &job.turn))
     }
 
     /// Whether a claim may give the job.
-    fn may_go(&self, job: &ModelJob) -> bool {
-        job.is_due() && !self.is_paused(&job.turn)
+    fn may_go(&self, job: &ModelJob, running: &Running, policy: &FlowPolicy) -> bool {
+        job.is_due() && !self.is_paused(&job.turn) && running.has_room(&job.turn, policy)
     }
 
     fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
         let id = &claim.job.id;
-        let found = self.jobs.get(id).filter(|job| self.may_go(job));
+        let running = self.running();
+        let may_go = |job: &&ModelJob| self.may_go(job, &running, &asked.policy);
+        let found = self.jobs.get(id).filter(may_go);
         found.ok_or("it was not to be claimed")?;
         let job = self.jobs.get_mut(id).ok_or("it is gone")?;
         let last = self.fences.insert(id.clone(), claim.fence.0);

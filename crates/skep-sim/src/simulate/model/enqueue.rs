@@ -2,7 +2,7 @@
 
 use super::{Expected, Model, ModelJob};
 use crate::simulate::message::{Answer, Refusal};
-use crate::simulate::turn::Turn;
+use crate::simulate::room::Turn;
 use skep_queue::NewJob;
 use skep_types::{JobId, JobState};
 use std::collections::BTreeMap;
@@ -42,14 +42,14 @@ impl Model {
         if !is_valid(new) {
             return Err(Refusal::Invalid);
         }
-        if let Some(key) = &new.idempotency_key {
-            if let Some((digest, job)) = self.keys.get(key) {
-                return if *digest == new.idempotency_digest {
-                    Ok((job.clone(), false))
-                } else {
-                    Err(Refusal::Conflict(job.clone()))
-                };
-            }
+        if let Some(key) = &new.idempotency_key
+            && let Some((digest, job)) = self.keys.get(key)
+        {
+            return if *digest == new.idempotency_digest {
+                Ok((job.clone(), false))
+            } else {
+                Err(Refusal::Conflict(job.clone()))
+            };
         }
         if self.jobs.contains_key(&new.id) {
             return Err(Refusal::Taken);

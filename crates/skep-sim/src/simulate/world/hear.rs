@@ -31,17 +31,10 @@ impl World {
                 };
                 beliefs.retain(|b| held.contains(&b.job) || !jobs.contains(&b.job));
             }
-            // Whoever is refused stops the work and lets its lease lapse.
-            Answer::Refused(Refusal::Stale | Refusal::Illegal | Refusal::NotFound) => {
-                let leases = request.leases();
-                beliefs.retain(|b| {
-                    issued
-                        .get(&b.name)
-                        .is_none_or(|i| !leases.contains(&&i.lease))
-                });
-            }
-            // Of each it is told that it ended, or that it was refused.
-            Answer::Finished(_) => {
+            // Whoever is refused stops the work and lets its lease lapse; of several that end at
+            // once each has ended or is refused.
+            Answer::Finished(_)
+            | Answer::Refused(Refusal::Stale | Refusal::Illegal | Refusal::NotFound) => {
                 let leases = request.leases();
                 beliefs.retain(|b| {
                     issued
@@ -57,12 +50,10 @@ impl World {
                 let Some(belief) = beliefs.iter_mut().find(mine) else {
                     return;
                 };
-                match request {
-                    Request::Start { .. } => belief.attempt = Some(AttemptState::Running),
-                    Request::End { end, .. } | Request::Finish { end, .. } => {
-                        belief.attempt = Some(end.state);
-                    }
-                    _ => {}
+                if let Request::Start { .. } = request {
+                    belief.attempt = Some(AttemptState::Running);
+                } else if let Request::End { end, .. } | Request::Finish { end, .. } = request {
+                    belief.attempt = Some(end.state);
                 }
                 if let Answer::Moved(job) = answer {
                     belief.state = job.state;

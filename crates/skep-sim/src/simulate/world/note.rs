@@ -3,6 +3,7 @@
 
 use super::{Issued, World, leases_of};
 use crate::simulate::message::{Answer, Request};
+use crate::simulate::room::Running;
 use crate::simulate::rule::{Rule, Violation, holds};
 use crate::simulate::step::{LeaseName, StepId};
 use skep_queue::{ClaimRequest, EVERY_QUEUE, Job, NewJob};
@@ -113,6 +114,14 @@ impl World {
         holds(!paused, Rule::PausedWaits, || {
             format!("{job} of {queue} was given out, paused: {:?}", self.paused)
         })?;
+        if let Some(turn) = self.turns.get(job) {
+            let held = self.holders.keys().filter_map(|id| self.turns.get(id));
+            let running = Running::of(held);
+            let has_room = running.has_room(turn, &asked.policy);
+            holds(has_room, Rule::WithinLimits, || {
+                format!("{job} was given out: {turn:?} beside {running:?}")
+            })?;
+        }
         let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
         holds(claim.fence.0 > newest, Rule::FenceGrows, || {
             format!("{job} had {newest} and was given {}", claim.fence)

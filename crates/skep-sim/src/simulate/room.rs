@@ -1,0 +1,99 @@
+//! What runs, counted in every way that a limit can ask for: the same for the model and for the
+//! bystander.
+
+use skep_queue::flow::{FlowKey, FlowLimit};
+use skep_queue::{FlowPolicy, Job, NewJob};
+use std::collections::BTreeMap;
+
+/// What limits and pauses know of a job.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Turn {
+    pub(crate) queue: String,
+    project: String,
+    backend: Option<String>,
+    key: Option<FlowKey>,
+}
+
+impl From<&NewJob> for Turn {
+    fn from(new: &NewJob) -> Self {
+        Self {
+            queue: new.flow.queue.clone(),
+            project: new.project.clone(),
+            backend: new.flow.backend.clone(),
+            key: new.flow.key.clone(),
+        }
+    }
+}
+
+impl From<&Job> for Turn {
+    fn from(job: &Job) -> Self {
+        Self {
+            queue: job.flow.queue.clone(),
+            project: job.project.clone(),
+            backend: job.flow.backend.clone(),
+            key: job.flow.key.clone(),
+        }
+    }
+}
+
+/// Jobs that somebody holds.
+#[derive(Debug, Default)]
+pub(crate) struct Running {
+    counts: BTreeMap<(Kind, String), i64>,
+}
+
+/// What a limit counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    All,
+    Queue,
+    Project,
+    Backend,
+    Key,
+}
+
+impl Running {
+    pub(crate) fn of<'t>(turns: impl Iterator<Item = &'t Turn>) -> Self {
+        let mut running = Self::default();
+        for turn in turns {
+            for (kind, name, _) in turn.counted(&FlowPolicy::default()) {
+                *running.counts.entry((kind, name.to_owned())).or_default() += 1;
+            }
+        }
+        running
+    }
+
+    /// Whether one more that takes its turn like this may run under `policy`.
+    pub(crate) fn has_room(&self, turn: &Turn, policy: &FlowPolicy) -> bool {
+        turn.counted(policy).into_iter().all(|(kind, name, max)| {
+            let count = self.counts.get(&(kind, name.to_owned()));
+            max.is_none_or(|max| count.copied().unwrap_or(0) < max)
+        })
+    }
+}
+
+impl Turn {
+    /// What counts the job, and how many of it may run at a time.
+    fn counted<'t>(&'t self, policy: &FlowPolicy) -> Vec<(Kind, &'t str, Option<i64>)> {
+        let of = |limits: &BTreeMap<String, FlowLimit>, name: &str| {
+            limits.get(name).and_then(|limit| limit.running_max)
+        };
+        let share = policy.projects.get(&self.project);
+        let mut counted = vec![
+            (Kind::All, "", policy.running_max),
+            (Kind::Queue, &*self.queue, of(&policy.queues, &self.queue)),
+            (
+                Kind::Project,
+                &*self.project,
+                share.and_then(|share| share.running_max),
+            ),
+        ];
+        if let Some(backend) = &self.backend {
+            counted.push((Kind::Backend, backend, of(&policy.backends, backend)));
+        }
+        if let Some(key) = &self.key {
+            counted.push((Kind::Key, &key.name, Some(key.running_max)));
+        }
+        counted
+    }
+}
