@@ -52,6 +52,10 @@ pub(crate) enum Request {
     Reconcile {
         restarted: Option<NodeId>,
     },
+    GiveBack {
+        node: NodeId,
+        at_work: Vec<JobId>,
+    },
 }
 
 /// What the queue answered.
@@ -130,7 +134,8 @@ impl Request {
             | Self::Retry { .. }
             | Self::PauseQueue(_)
             | Self::ResumeQueue(_)
-            | Self::Reconcile { .. } => Vec::new(),
+            | Self::Reconcile { .. }
+            | Self::GiveBack { .. } => Vec::new(),
         }
     }
 
@@ -151,7 +156,8 @@ impl Request {
             | Self::Retry { .. }
             | Self::PauseQueue(_)
             | Self::ResumeQueue(_)
-            | Self::Reconcile { .. } => &[],
+            | Self::Reconcile { .. }
+            | Self::GiveBack { .. } => &[],
         }
     }
 }

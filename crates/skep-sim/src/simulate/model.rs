@@ -68,7 +68,15 @@ impl Model {
         let expected = match request {
             Request::Claim(claim) => return self.claim(now, claim, answer),
             Request::Reconcile { restarted } => {
-                return self.reconcile(now, restarted.as_ref(), answer);
+                self.bound_leases(now);
+                let lapsed = |_: &JobId, by: &NodeId, until_ms| {
+                    until_ms <= now || restarted.as_ref() == Some(by)
+                };
+                return self.take_back(now, lapsed, answer);
+            }
+            Request::GiveBack { node, at_work } => {
+                let is_idle = |id: &JobId, by: &NodeId, _| by == node && !at_work.contains(id);
+                return self.take_back(now, is_idle, answer);
             }
             Request::FinishAll(finishes) => return self.finish_all(now, finishes, answer),
             Request::Enqueue(new) => self.enqueue(now, new),
@@ -212,19 +220,25 @@ impl Model {
         Expected::Moved(JobState::Queued)
     }
 
-    fn reconcile(
+    fn bound_leases(&mut self, now: i64) {
+        for (_, until_ms) in self.jobs.values_mut().filter_map(|job| job.held.as_mut()) {
+            *until_ms = (*until_ms).min(now + LEASE_MS);
+        }
+    }
+
+    /// The leases of which `goes` says so, by their job, node and end.
+    fn take_back(
         &mut self,
         now: i64,
-        restarted: Option<&NodeId>,
+        goes: impl Fn(&JobId, &NodeId, i64) -> bool,
         answer: &Answer,
     ) -> Result<(), String> {
         let mut expected = Vec::new();
         for (id, job) in &mut self.jobs {
-            let Some((node, until)) = &mut job.held else {
+            let Some((node, until_ms)) = &job.held else {
                 continue;
             };
-            *until = (*until).min(now + LEASE_MS);
-            if *until > now && restarted != Some(node) {
+            if !goes(id, node, *until_ms) {
                 continue;
             }
             let (node, from) = (node.clone(), job.state);

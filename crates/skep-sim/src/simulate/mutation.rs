@@ -22,6 +22,8 @@ pub enum Mutation {
     ReconcileForgets,
     /// A lease that has not run out is taken back.
     ReconcileIsHasty,
+    /// A node gives back what it works on.
+    GivesBackWork,
     /// A lease given before the clock was put back lasts until the clock is there again.
     LeaseOutlivesJump,
     /// An idempotency key is not kept.
@@ -65,6 +67,7 @@ impl Mutation {
         Self::WriteSkipsFence,
         Self::ReconcileForgets,
         Self::ReconcileIsHasty,
+        Self::GivesBackWork,
         Self::LeaseOutlivesJump,
         Self::EnqueueForgetsKey,
         Self::AnswersBeforeCommit,
@@ -119,6 +122,7 @@ impl Mutation {
                 let sql = "UPDATE job SET lease_until_ms = 0 WHERE lease_node IS NOT NULL";
                 tx.execute(sql, &[]).await?;
             }
+            (Self::GivesBackWork, Request::GiveBack { at_work, .. }) => at_work.clear(),
             (Self::EnqueueForgetsKey, Request::Enqueue(new)) => new.idempotency_key = None,
             (Self::DoneIsNotFinal, Request::Retry { job, .. }) => {
                 let sql = "UPDATE job_history SET state = 'failed'

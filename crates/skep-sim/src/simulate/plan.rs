@@ -48,7 +48,8 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
             let extra = dice.number(3);
             send(dice, |_| Ask::Retry { job, extra })
         }
-        82..87 => send(dice, |_| Ask::Reconcile { node }),
+        82..86 => send(dice, |_| Ask::Reconcile { node }),
+        86..87 => send(dice, |_| Ask::GiveBack { node }),
         87..90 => Step::Crash { node },
         90..91 => Step::Pause { node },
         91..95 => Step::Resume { node },

@@ -6,8 +6,8 @@ use super::mutation::Mutation;
 use skep_db::{Db, DbError, Tx, params};
 use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
 use skep_queue::{
-    AdvanceError, Attempt, AttemptError, AttemptStart, CancelError, EnqueueError, Job, Lease,
-    PauseError, RefusalReason, RetryError, WakeError,
+    AdvanceError, Attempt, AttemptError, AttemptStart, CancelError, EnqueueError, Finish, Job,
+    Lease, PauseError, RefusalReason, RetryError, WakeError,
 };
 use skep_stdx::ManualClock;
 use skep_testkit::{Backend, TestStore};
@@ -157,7 +157,8 @@ impl Queue {
             | Request::Retry { .. }
             | Request::PauseQueue(_)
             | Request::ResumeQueue(_)
-            | Request::Reconcile { .. } => return Ok(()),
+            | Request::Reconcile { .. }
+            | Request::GiveBack { .. } => return Ok(()),
         };
         self.record(job, refusal, to, fence).await
     }
@@ -317,17 +318,7 @@ async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
             skep_queue::attempt_ended(tx, lease, attempt, end).await?;
             Answer::Moved(Box::new(skep_queue::advance(tx, lease, *to, *how).await?))
         }
-        Request::FinishAll(finishes) => {
-            let mut answers = Vec::with_capacity(finishes.len());
-            for answer in skep_queue::finish_all(tx, finishes).await? {
-                answers.push(match answer.map_err(Abort::from) {
-                    Ok(job) => Ok(job),
-                    Err(Abort::Refused(refusal)) => Err(refusal),
-                    Err(other) => return Err(other),
-                });
-            }
-            Answer::Finished(answers)
-        }
+        Request::FinishAll(finishes) => finish_all(tx, finishes).await?,
         Request::Wake { job, from, to } => {
             Answer::Woken(skep_queue::wake_job(tx, job, *from, *to).await?)
         }
@@ -337,11 +328,27 @@ async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {
         }
         Request::PauseQueue(queue) => Answer::Switched(skep_queue::pause_queue(tx, queue).await?),
         Request::ResumeQueue(queue) => Answer::Switched(skep_queue::resume_queue(tx, queue).await?),
+        Request::GiveBack { node, at_work } => {
+            let given_back = skep_queue::give_back_idle(tx, node, at_work).await?;
+            Answer::TakenBack(given_back.lost)
+        }
         Request::Reconcile { restarted } => {
             skep_queue::bound_leases(tx, LEASE_MS).await?;
             Answer::TakenBack(skep_queue::reconcile(tx, restarted.as_ref()).await?.lost)
         }
     })
+}
+
+async fn finish_all(tx: &mut Tx<'_>, finishes: &[Finish]) -> Result<Answer, Abort> {
+    let mut answers = Vec::with_capacity(finishes.len());
+    for answer in skep_queue::finish_all(tx, finishes).await? {
+        answers.push(match answer.map_err(Abort::from) {
+            Ok(job) => Ok(job),
+            Err(Abort::Refused(refusal)) => Err(refusal),
+            Err(other) => return Err(other),
+        });
+    }
+    Ok(Answer::Finished(answers))
 }
 
 /// The refusals of each operation; everything else is a fault of the store.

@@ -4,7 +4,7 @@ use super::dice::mixed;
 use super::message::Request;
 use super::queue::LEASE_MS;
 use super::step::{Ask, Ending, JobName, StepId, Wanted};
-use super::world::{Issued, NODES, World};
+use super::world::{Issued, NODES, Node, World};
 use skep_queue::{AttemptEnd, ClaimRequest, Finish, NewJob};
 use skep_stdx::SeededEntropy;
 use skep_types::{AttemptState, FailureClass, JobId, JobKind, Purpose, Tier};
@@ -27,13 +27,7 @@ impl World {
             }
             Ask::Claim { node, slots } => {
                 let asking = active(node)?;
-                let request = ClaimRequest {
-                    node: asking.id.clone(),
-                    slots: i64::try_from(slots).ok()?,
-                    lease_ms: LEASE_MS,
-                    policy: Arc::clone(&self.policy),
-                    memory: Arc::clone(&asking.memory),
-                };
+                let request = self.claim(asking, i64::try_from(slots).ok()?);
                 (Request::Claim(request), Some(node))
             }
             Ask::Heartbeat { node } => {
@@ -41,6 +35,14 @@ impl World {
                 let request = Request::Heartbeat {
                     node: asking.id.clone(),
                     jobs: asking.beliefs.iter().map(|b| b.job.clone()).collect(),
+                };
+                (request, Some(node))
+            }
+            Ask::GiveBack { node } => {
+                let asking = active(node)?;
+                let request = Request::GiveBack {
+                    node: asking.id.clone(),
+                    at_work: asking.beliefs.iter().map(|b| b.job.clone()).collect(),
                 };
                 (request, Some(node))
             }
@@ -78,6 +80,16 @@ impl World {
                 (Request::Retry { job, extra }, None)
             }
         })
+    }
+
+    fn claim(&self, asking: &Node, slots: i64) -> ClaimRequest {
+        ClaimRequest {
+            node: asking.id.clone(),
+            slots,
+            lease_ms: LEASE_MS,
+            policy: Arc::clone(&self.policy),
+            memory: Arc::clone(&asking.memory),
+        }
     }
 
     /// A job that a client was told of.
@@ -168,7 +180,8 @@ fn under(issued: &Issued, ask: Ask) -> Option<Request> {
         | Ask::Retry { .. }
         | Ask::PauseQueue { .. }
         | Ask::ResumeQueue { .. }
-        | Ask::Reconcile { .. } => return None,
+        | Ask::Reconcile { .. }
+        | Ask::GiveBack { .. } => return None,
     })
 }
 

@@ -122,6 +122,10 @@ pub(crate) enum Ask {
         job: JobName,
         extra: i64,
     },
+    /// A node takes back what it holds and does not know of.
+    GiveBack {
+        node: usize,
+    },
     /// An operator pauses a queue, or lets it go on.
     PauseQueue {
         queue: &'static str,
@@ -266,6 +270,7 @@ impl fmt::Display for Ask {
             Self::Wake { job, from, to } => write!(f, "wake {job} from {from} to {to}"),
             Self::Cancel { job } => write!(f, "cancel {job}"),
             Self::Retry { job, extra } => write!(f, "retry {job} with {extra} more"),
+            Self::GiveBack { node } => write!(f, "node {node} gives back what it does not know of"),
             Self::PauseQueue { queue } => write!(f, "pause queue {queue}"),
             Self::ResumeQueue { queue } => write!(f, "resume queue {queue}"),
             Self::Reconcile { node } => write!(f, "node {node} takes back what lapsed"),

@@ -69,14 +69,16 @@ found! {
 
 /// Taking a lease back too early loses nothing, so only the model sees it.
 #[test]
-fn a_hasty_reconciliation() {
-    let found = find(Mutation::ReconcileIsHasty, true, false);
-    assert_eq!(found.violation.rule, Rule::AsTheModel);
+fn a_lease_that_is_taken_back_too_early() {
+    for mutation in [Mutation::ReconcileIsHasty, Mutation::GivesBackWork] {
+        let found = find(mutation, true, false);
+        assert_eq!(found.violation.rule, Rule::AsTheModel);
+    }
 }
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 21);
+    assert_eq!(Mutation::ALL.len(), 22);
 }
 
 #[test]
