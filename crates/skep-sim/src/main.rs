@@ -134,11 +134,13 @@ fn told(failure: &Failure) -> String {
     let Failure {
         seed,
         violation,
+        limits,
         shortest,
         steps,
     } = failure;
     format!(
-        "seed {seed} fails: {violation}\nthe shortest history that does, {} of {steps} steps:\n{}\n\
+        "seed {seed} fails: {violation}\nthe shortest history that does, {} of {steps} steps, begins \
+         when {limits}:\n{}\n\
          the whole of it: cargo xtask chaos simulate --seed {seed}",
         shortest.len(),
         shortest.join("\n")

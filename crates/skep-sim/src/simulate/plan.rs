@@ -55,7 +55,7 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
         91..95 => Step::Resume { node },
         95..97 => send(dice, |dice| pause(dice, world)),
         97..98 if !world.has_one_lane() => Step::Limits {
-            set: dice.below(POLICIES),
+            set: dice.below(POLICIES.len()),
         },
         _ => tick(dice),
     }

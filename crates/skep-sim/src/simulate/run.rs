@@ -6,7 +6,8 @@ use super::mutation::Mutation;
 use super::queue::Queue;
 use super::rule::{Rule, Violation};
 use super::step::{History, StepId};
-use super::world::World;
+use super::turn::POLICIES;
+use super::world::{World, first_limits};
 use super::{plan, quiet};
 use anyhow::Result;
 use skep_stdx::Stopwatch;
@@ -57,6 +58,8 @@ pub struct Failure {
     pub seed: u64,
     /// What broke.
     pub violation: Violation,
+    /// What is limited when it begins, in words.
+    pub limits: &'static str,
     /// The shortest history found in which the same rule breaks, a line for each step.
     pub shortest: Vec<String>,
     /// How many steps the history of the seed has.
@@ -83,6 +86,7 @@ pub async fn replay(seed: u64, options: &Options, tell: &mut dyn FnMut(&str)) ->
     let mut world = World::new(Arc::clone(&queue), seed, options.model, (0, 0));
     let mut dice = Dice::new(seed);
     let mut history = History::new();
+    tell(&format!("   0  {}", limits(seed)));
     let outcome = drawn(&mut world, &mut dice, &mut history, tell).await;
     match outcome.map_err(Violation::from_error) {
         Ok(()) => tell("every rule holds"),
@@ -201,12 +205,18 @@ async fn shortened(
     Ok(Failure {
         seed,
         violation: broken,
+        limits: limits(seed),
         shortest: shortest
             .iter()
             .map(|(id, step)| format!("{id:>4}  {step}"))
             .collect(),
         steps,
     })
+}
+
+/// What is limited when a history begins.
+fn limits(seed: u64) -> &'static str {
+    POLICIES[first_limits(seed)]
 }
 
 async fn open(options: &Options) -> Result<Arc<Queue>> {

@@ -4,7 +4,7 @@
 //! history from which steps were dropped still means the same; a step whose names are gone is
 //! passed over.
 
-use super::turn::Place;
+use super::turn::{POLICIES, Place};
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
 use std::fmt;
@@ -230,7 +230,7 @@ impl fmt::Display for Step {
             Self::Crash { node } => write!(f, "node {node} dies"),
             Self::Pause { node } => write!(f, "node {node} stands still"),
             Self::Resume { node } => write!(f, "node {node} goes on"),
-            Self::Limits { set } => write!(f, "the limits are now those of set {set}"),
+            Self::Limits { set } => write!(f, "the limits are now: {}", POLICIES[*set]),
             Self::Tick { ms } => write!(f, "the clock jumps by {ms} ms"),
         }
     }

@@ -89,10 +89,17 @@ impl fmt::Display for Place {
     }
 }
 
-/// How many sets of limits there are.
-pub(crate) const POLICIES: usize = 6;
+/// The sets of limits, in words; the first one limits nothing.
+pub(crate) const POLICIES: &[&str] = &[
+    "nothing is limited",
+    "2 run at a time",
+    "1 of default at a time",
+    "2 of hive and 1 of meadow at a time",
+    "3 run at a time, 1 on mill",
+    "1 runs at a time",
+];
 
-/// A set of limits; the first one limits nothing.
+/// A set of limits, by its place in [`POLICIES`].
 pub(crate) fn policy(set: usize) -> FlowPolicy {
     let limit = |name: &str, running_max| {
         let running_max = Some(running_max);
@@ -118,10 +125,7 @@ pub(crate) fn policy(set: usize) -> FlowPolicy {
             policy.running_max = Some(3);
             policy.backends = limit(MILL, 1);
         }
-        5 => {
-            policy.running_max = Some(1);
-            policy.queues = limit(NIGHT, 2);
-        }
+        5 => policy.running_max = Some(1),
         _ => {}
     }
     policy

@@ -131,7 +131,7 @@ impl World {
             sent: BTreeMap::new(),
             seen: BTreeMap::new(),
             holders: BTreeMap::new(),
-            policy: Arc::new(first_policy(seed)),
+            policy: Arc::new(policy(first_limits(seed))),
             turns: BTreeMap::new(),
             paused: BTreeSet::new(),
             paused_told: BTreeSet::new(),
@@ -310,11 +310,11 @@ const fn has_one_lane(seed: u64) -> bool {
 }
 
 /// The limits at the beginning: none where there is one lane, so that it is free.
-fn first_policy(seed: u64) -> FlowPolicy {
+pub(crate) fn first_limits(seed: u64) -> usize {
     if has_one_lane(seed) {
-        return FlowPolicy::default();
+        return 0;
     }
-    policy(Dice::new(!seed).below(POLICIES))
+    Dice::new(!seed).below(POLICIES.len())
 }
 
 fn claim_memory(seed: u64) -> Arc<ClaimMemory> {
