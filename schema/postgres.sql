@@ -621,6 +621,7 @@ CREATE TABLE shell_request (
     tier text NOT NULL,
     timeout_ms bigint NOT NULL,
     output_bytes_max bigint NOT NULL,
+    base_from text,
     CONSTRAINT shell_request_pkey PRIMARY KEY (job_id)
 );
 

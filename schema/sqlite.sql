@@ -571,7 +571,7 @@ CREATE TABLE shell_request (
     tier TEXT NOT NULL,
     timeout_ms INTEGER NOT NULL,
     output_bytes_max INTEGER NOT NULL
-) STRICT;
+, base_from TEXT) STRICT;
 
 CREATE TABLE shell_run (
     attempt_id TEXT NOT NULL PRIMARY KEY,

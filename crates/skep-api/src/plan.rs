@@ -2,6 +2,7 @@
 
 use crate::describe::describe;
 use crate::document::DispatchRequest;
+use crate::kind::{CallRequest, ShellRequest};
 use serde::{Deserialize, Serialize};
 use skep_types::{EdgeWhen, JobId, JobKind, JobState, MicroUsd};
 
@@ -13,7 +14,8 @@ pub struct PlanRequest {
     pub title: String,
     /// On whose authority; the user who runs the engine when absent.
     pub owner: Option<String>,
-    /// The account of the plan itself; that of its first node when absent.
+    /// The account of the plan, and of every node that names none; when absent, that of its first
+    /// node that has one.
     pub project: Option<String>,
     /// Submitting the same key again returns the earlier plan.
     pub idempotency_key: Option<String>,
@@ -21,7 +23,8 @@ pub struct PlanRequest {
     pub nodes: Vec<PlanNode>,
 }
 
-/// One job of a plan.
+/// One job of a plan: `work` for an agent, `call` for a model call, `shell` for a command; exactly
+/// one of them.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct PlanNode {
@@ -31,8 +34,15 @@ pub struct PlanNode {
     pub after: Vec<PlanEdge>,
     /// The artifacts that it is to leave.
     pub artifacts: Vec<String>,
-    /// What is to be done.
-    pub work: DispatchRequest,
+    /// What an agent is to do.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub work: Option<DispatchRequest>,
+    /// What a model is asked.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallRequest>,
+    /// Which command is run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub shell: Option<ShellRequest>,
 }
 
 /// Something that a node waits for: another node, or a job that exists.
@@ -62,6 +72,8 @@ pub struct PlanView {
     pub state: JobState,
     /// Why it stands there.
     pub state_reason: Option<String>,
+    /// What all of it has cost so far, with the reviews of its nodes.
+    pub cost_micro_usd: MicroUsd,
     /// The nodes, those that come first first.
     pub nodes: Vec<PlanNodeView>,
     /// What the requester should know.
@@ -84,9 +96,9 @@ pub struct PlanNodeView {
     pub state: JobState,
     /// Why it stands there.
     pub state_reason: Option<String>,
-    /// The first line of its instruction.
+    /// The first line of its instruction, question or command.
     pub title: String,
-    /// The worker that does it.
+    /// The worker that does it, or pays for it.
     pub worker: String,
     /// How many nodes come one after another before it, at the most.
     pub level: i64,
@@ -141,9 +153,12 @@ describe! { PlanRequest, "Several jobs in order, asked for at once.",
     sometimes { owner: Option<String>, project: Option<String>, idempotency_key: Option<String> }
 }
 
-describe! { PlanNode, "One job of a plan.",
-    always { name: String, work: DispatchRequest }
-    sometimes { after: Vec<PlanEdge>, artifacts: Vec<String> }
+describe! { PlanNode, "One job of a plan; exactly one of `work`, `call` and `shell`.",
+    always { name: String }
+    sometimes {
+        after: Vec<PlanEdge>, artifacts: Vec<String>, work: Option<DispatchRequest>,
+        call: Option<CallRequest>, shell: Option<ShellRequest>,
+    }
 }
 
 describe! { PlanEdge, "Something that a node waits for: another node, or a job that exists.",
@@ -157,7 +172,7 @@ describe! { PlanEdge, "Something that a node waits for: another node, or a job t
 describe! { PlanView, "A plan and where its nodes stand.",
     always {
         id: Option<JobId>, number: Option<i64>, title: String, state: JobState,
-        state_reason: Option<String>, nodes: Vec<PlanNodeView>,
+        state_reason: Option<String>, cost_micro_usd: MicroUsd, nodes: Vec<PlanNodeView>,
     }
     sometimes { warnings: Vec<String> }
 }

@@ -7,7 +7,6 @@
 use crate::director::Context;
 use crate::error::DirectorError;
 use crate::limits::INPUT_ARTIFACTS_BYTES_MAX;
-use crate::record::Dispatch;
 use ring::digest::{SHA256, digest};
 use skep_db::{DbError, Tx};
 use skep_queue::graph::{self, NewArtifact, is_artifact_name};
@@ -111,9 +110,10 @@ pub(crate) struct Input {
 /// What `job` gets of the jobs that it waited for, none of it of a higher tier than its own.
 pub(crate) async fn inputs(
     context: &Context,
-    record: &Dispatch,
+    job: &JobId,
+    tier: Tier,
 ) -> Result<Vec<Input>, DirectorError> {
-    let job = record.job.clone();
+    let job = job.clone();
     let (edges, artifacts) = context
         .db
         .read("input artifacts", async move |tx: &mut Tx<'_>| {
@@ -132,12 +132,12 @@ pub(crate) async fn inputs(
             || found.job.to_string(),
             |edge| edge.name.clone().unwrap_or_else(|| edge.number.to_string()),
         );
-        if found.artifact.tier > record.tier {
+        if found.artifact.tier > tier {
             return Err(DirectorError::policy(
                 "tier_refused",
                 format!(
                     "`{from}` left data of the tier {}, and this job's is {}",
-                    found.artifact.tier, record.tier
+                    found.artifact.tier, tier
                 ),
                 "give the job the tier of what it reads",
             ));

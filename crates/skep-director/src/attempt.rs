@@ -89,7 +89,9 @@ async fn run_in(
         })
         .await?;
     if dispatch.base_commit.is_none() {
-        dispatch.base_commit = Some(pin_base(context, lease, &dispatch).await?);
+        let (kind, repo) = (claim.job.kind, dispatch.repo.as_deref());
+        let from = dispatch.base_from.as_deref();
+        dispatch.base_commit = Some(pin_base(context, lease, kind, repo, from).await?);
     }
     let previous = results
         .iter()

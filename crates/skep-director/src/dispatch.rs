@@ -12,16 +12,18 @@ mod choice;
 mod overlap;
 pub(crate) mod shell;
 mod text;
+mod wish;
 
 pub(crate) use base::{Pins, pin_base};
 pub(crate) use choice::check_model;
 pub(crate) use overlap::{refuse_overlap, scope_of};
+pub(crate) use wish::Wish;
 
 use crate::director::Context;
 use crate::error::DirectorError;
 use crate::event::JobDispatched;
 use crate::limits::ATTEMPTS_MAX;
-use crate::record::{Dispatch, put_dispatch};
+use crate::record::{Asked, Dispatch, put_dispatch};
 use base::pin;
 use choice::{choose_gate, choose_worker};
 use ring::digest::{SHA256, digest};
@@ -36,19 +38,41 @@ use text::check_text;
 #[derive(Debug, Clone)]
 pub(crate) struct Prepared {
     pub(crate) new_job: NewJob,
-    pub(crate) record: Dispatch,
+    pub(crate) record: Asked,
     pub(crate) warnings: Vec<String>,
 }
 
 impl Prepared {
-    /// Queues the job in the caller's transaction, which holds `Context::scopes`.
+    /// The job, once it is queued.
+    pub(crate) fn job(&self) -> &JobId {
+        &self.new_job.id
+    }
+
+    /// Queues the job with all that is written beside it, in the caller's transaction; for an
+    /// agent's job the caller holds `Context::scopes`.
     pub(crate) async fn put(&self, tx: &mut Tx<'_>) -> Result<JobSubmitted, DirectorError> {
-        let submitted = enqueue(tx, &self.new_job, &self.record).await?;
-        // The same request again returns the earlier job, which need not make room for itself.
-        if submitted.id == self.record.job {
-            refuse_overlap(tx, &[&self.record]).await?;
+        let enqueued = skep_queue::enqueue(tx, &self.new_job)
+            .await
+            .map_err(not_enqueued)?;
+        if enqueued.created {
+            self.write_record(tx).await?;
         }
-        Ok(submitted)
+        // The same request again returns the earlier job, which need not make room for itself.
+        if enqueued.id == self.new_job.id
+            && let Some(record) = self.record.agent()
+        {
+            refuse_overlap(tx, &[record]).await?;
+        }
+        Ok(submitted(enqueued))
+    }
+
+    /// Writes the record of the job, which was just queued, its budget and its event.
+    pub(crate) async fn write_record(&self, tx: &mut Tx<'_>) -> Result<(), DirectorError> {
+        match &self.record {
+            Asked::Agent(record) => write_record(tx, record).await,
+            Asked::Call(row) => call::write(tx, row).await,
+            Asked::Shell(row) => shell::write(tx, row).await,
+        }
     }
 }
 
@@ -165,7 +189,7 @@ pub(crate) async fn prepare(
     };
     Ok(Prepared {
         new_job,
-        record,
+        record: Asked::Agent(Box::new(record)),
         warnings: pinned.warnings,
     })
 }
@@ -180,23 +204,8 @@ const FLOW_FIELDS: [&str; 6] = [
     "debounce",
 ];
 
-/// Queues `new_job` with its record, its budget and its event, in the caller's transaction.
-pub(crate) async fn enqueue(
-    tx: &mut Tx<'_>,
-    new_job: &NewJob,
-    record: &Dispatch,
-) -> Result<JobSubmitted, DirectorError> {
-    let enqueued = skep_queue::enqueue(tx, new_job)
-        .await
-        .map_err(not_enqueued)?;
-    if enqueued.created {
-        write_record(tx, record).await?;
-    }
-    Ok(submitted(enqueued))
-}
-
-/// Writes the record of a job that was just queued, its budget and its event.
-pub(crate) async fn write_record(tx: &mut Tx<'_>, record: &Dispatch) -> Result<(), DirectorError> {
+/// Writes the record of an agent's job that was just queued, or of a plan, its budget and its event.
+async fn write_record(tx: &mut Tx<'_>, record: &Dispatch) -> Result<(), DirectorError> {
     put_dispatch(tx, record).await?;
     if let Some(limit) = record.budget {
         skep_gateway::create_job_budget(tx, &record.job, limit).await?;

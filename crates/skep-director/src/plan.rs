@@ -11,7 +11,7 @@ mod view;
 pub(crate) use view::{artifacts_of, edge_view, reason_of};
 
 use crate::director::Context;
-use crate::dispatch::{not_enqueued, refuse_overlap, write_record};
+use crate::dispatch::{not_enqueued, refuse_overlap};
 use crate::engine::{StepFailure, finish};
 use crate::error::DirectorError;
 use crate::reference;
@@ -62,16 +62,16 @@ async fn write(tx: &mut Tx<'_>, ready: &Ready) -> Result<skep_types::JobId, Dire
     if !whole.created {
         return Ok(whole.id);
     }
-    write_record(tx, &ready.whole.record).await?;
+    ready.whole.write_record(tx).await?;
     let nodes = resolve_edges(tx, ready).await?;
     graph::enqueue_graph(tx, &nodes).await.map_err(no_graph)?;
     for node in &ready.nodes {
-        write_record(tx, &node.prepared.record).await?;
+        node.prepared.write_record(tx).await?;
     }
     let records: Vec<_> = ready
         .nodes
         .iter()
-        .map(|node| &node.prepared.record)
+        .filter_map(|node| node.prepared.record.agent())
         .collect();
     refuse_overlap(tx, &records).await?;
     Ok(whole.id)

@@ -34,7 +34,7 @@ pub(crate) use node::{
 pub(crate) use result::{ResultRow, latest_result, put_result, results};
 pub(crate) use review::{ReviewRow, finish_review, put_review, review, reviews};
 pub(crate) use schedule::{Precheck, Template, forget_template, put_template, template};
-pub(crate) use shell::{RunRow, ShellRow, latest_run, put_run, put_shell, shell};
+pub(crate) use shell::{RunRow, ShellRow, latest_run, pin_shell, put_run, put_shell, shell};
 pub(crate) use verdict::{CheckRow, VerdictRow, check_runs, put_check_run, put_verdict, verdicts};
 
 use skep_db::DbError;

@@ -270,19 +270,14 @@ pub(crate) async fn start_over(tx: &mut Tx<'_>, job: &Job) -> Result<(), Directo
     dead::replayed(tx, &job.id).await?;
     // While it had ended, its scope was free for others, and so were those of the jobs that wait
     // for it again.
-    let Asked::Agent(own) = record::asked(tx, job).await? else {
-        return Ok(());
-    };
-    let mut records = vec![*own];
+    let mut records = vec![record::asked(tx, job).await?];
     for id in skep_queue::graph::ordered_with(tx, &job.id).await? {
-        let waits = skep_queue::job(tx, &id)
-            .await?
-            .is_some_and(|job| job.state == JobState::Blocked);
-        if waits {
-            records.push(record::dispatch(tx, &id).await?);
+        let found = skep_queue::job(tx, &id).await?;
+        if let Some(waiting) = found.filter(|job| job.state == JobState::Blocked) {
+            records.push(record::asked(tx, &waiting).await?);
         }
     }
-    let records: Vec<&Dispatch> = records.iter().collect();
+    let records: Vec<&Dispatch> = records.iter().filter_map(Asked::agent).collect();
     dispatch::refuse_overlap(tx, &records).await
 }
 

@@ -2,12 +2,12 @@
 //! nothing. A pass that cites no evidence for a criterion is void.
 
 use crate::director::Context;
-use crate::dispatch::{check_model, enqueue};
+use crate::dispatch::{Prepared, check_model};
 use crate::engine::{StepFailure, finish};
 use crate::error::DirectorError;
 use crate::event::{self, ReviewReceived, ReviewRequested};
 use crate::limits::{REVIEW_DIFF_BYTES_MAX, REVIEW_OUTPUT_BYTES_MAX, REVIEWS_MAX};
-use crate::record::{self, Dispatch, ResultRow, ReviewRow, VerdictRow};
+use crate::record::{self, Asked, Dispatch, ResultRow, ReviewRow, VerdictRow};
 use crate::verify::After;
 use skep_db::Tx;
 use skep_harness::{ReviewReport, ReviewVerdict};
@@ -69,15 +69,14 @@ pub(crate) fn choose_reviewer(
 
 /// A review that is about to be asked for.
 pub(crate) struct Request {
-    job: NewJob,
-    dispatch: Dispatch,
+    job: Prepared,
     review: ReviewRow,
 }
 
 impl Request {
     /// Queues the review and puts it on record.
     pub(crate) async fn put(&self, tx: &mut Tx<'_>) -> Result<(), DirectorError> {
-        enqueue(tx, &self.job, &self.dispatch).await?;
+        self.job.put(tx).await?;
         record::put_review(tx, &self.review).await?;
         let event = ReviewRequested {
             job: self.review.parent.clone(),
@@ -169,8 +168,11 @@ pub(crate) async fn request(
         report: None,
     };
     Ok(Request {
-        job: new_job,
-        dispatch,
+        job: Prepared {
+            new_job,
+            record: Asked::Agent(Box::new(dispatch)),
+            warnings: Vec::new(),
+        },
         review,
     })
 }

@@ -112,5 +112,11 @@ pub const SCHEMA: SchemaPart = SchemaPart {
             sqlite: include_str!("../schema/0006-deliver-by-topic.sqlite.sql"),
             postgres: include_str!("../schema/0006-deliver-by-topic.postgres.sql"),
         },
+        Step {
+            version: 7,
+            intent: "commands-of-plans",
+            sqlite: include_str!("../schema/0007-commands-of-plans.sqlite.sql"),
+            postgres: include_str!("../schema/0007-commands-of-plans.postgres.sql"),
+        },
     ],
 };

@@ -5,9 +5,11 @@
 //! A command observes. It has a folder of its own, empty or with a repository laid out in it, and
 //! whatever it writes there goes with the folder; nothing of it can land.
 
+use crate::artifact;
 use crate::attempt::{self, back_off};
 use crate::call::hex;
 use crate::director::Context;
+use crate::dispatch::pin_base;
 use crate::engine::{StepFailure, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ShellEnded};
@@ -38,12 +40,17 @@ pub(crate) async fn run(
         return Err(DirectorError::incomplete("the claim has no attempt").into());
     };
     let job = claim.job.id.clone();
-    let row = context
+    let mut row = context
         .db
         .read("command", async move |tx: &mut Tx<'_>| {
             record::shell(tx, &job).await
         })
         .await?;
+    if row.vault.is_some() && row.base_commit.is_none() {
+        let (lease, kind) = (claim.lease(), claim.job.kind);
+        let (repo, from) = (row.repo.as_deref(), row.base_from.as_deref());
+        row.base_commit = Some(pin_base(context, &lease, kind, repo, from).await?);
+    }
     let folder = context.home.attempts().join(attempt.as_str());
     let step = Step {
         context,
@@ -189,14 +196,20 @@ impl Step<'_> {
         }
         skep_sandbox::link_caches(&spec.read_only, self.folder)
             .map_err(|e| DirectorError::outside("link the toolchain's caches", e))?;
+        let inputs = artifact::inputs(context, &row.job, row.tier).await?;
+        artifact::lay_out(context, self.folder, &inputs)?;
         Ok(spec)
     }
 
     async fn start(&self, spec: &FenceSpec) -> Result<FencedProcess, StepFailure> {
         let paths = spec.paths();
+        let mut env = self.context.tool_environment(&paths);
+        let inputs = paths.input.join(artifact::FOLDER);
+        let inputs = inputs.to_string_lossy().into_owned();
+        env.push((artifact::INPUT_VARIABLE.to_owned(), inputs));
         let command = FencedCommand {
             argv: self.row.command.clone(),
-            env: self.context.tool_environment(&paths),
+            env,
             cwd: paths.repo,
         };
         let process = skep_sandbox::start(spec, command)

@@ -98,7 +98,7 @@ impl Worker<'_> {
             limits: skep_sandbox::ProcessLimits::default(),
             launcher: context.launcher.clone(),
         };
-        let inputs = artifact::inputs(context, dispatch).await?;
+        let inputs = artifact::inputs(context, &dispatch.job, dispatch.tier).await?;
         let paths = spec.paths();
         let instruction = instruction + &artifact::note(&paths, &inputs, &dispatch.artifacts);
         let (key_id, key) = self.mint().await?;

@@ -4,12 +4,12 @@
 use crate::director::Context;
 use crate::error::DirectorError;
 use crate::event::{self, BasePinned};
-use crate::record::{self, Dispatch};
+use crate::record;
 use skep_api::DispatchRequest;
 use skep_db::Tx;
 use skep_queue::Lease;
 use skep_sandbox::Git;
-use skep_types::Role;
+use skep_types::{JobKind, Role};
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
@@ -55,17 +55,19 @@ pub(super) async fn pin(
     Ok(pinned)
 }
 
-/// Pins the base of a job that waited for others, under its lease: the start that its record
-/// names, as it is now that they have ended and landed. The commit is the job's from then on,
-/// however often it is tried.
+/// Pins the base of a job of `kind` that waited for others, under its lease: the start `from` that
+/// its record names in `repo`, as it is now that they have ended and landed. The commit is the
+/// job's from then on, however often it is tried.
 pub(crate) async fn pin_base(
     context: &Context,
     lease: &Lease,
-    record: &Dispatch,
+    kind: JobKind,
+    repo: Option<&str>,
+    from: Option<&str>,
 ) -> Result<String, DirectorError> {
     let incomplete = || DirectorError::incomplete("the record names no place to start from");
-    let repo = record.repo.as_deref().ok_or_else(incomplete)?;
-    let from = record.base_from.as_deref().ok_or_else(incomplete)?;
+    let repo = repo.ok_or_else(incomplete)?;
+    let from = from.ok_or_else(incomplete)?;
     let base = resolve(&Git::discovering(repo), from, Path::new(repo)).await?;
     let (lease, commit) = (lease.clone(), base.clone());
     context
@@ -74,7 +76,11 @@ pub(crate) async fn pin_base(
             skep_authority::demand(tx, &lease.job, lease.fence)
                 .await
                 .map_err(|e| DirectorError::outside("show the current fence", e))?;
-            record::pin_base(tx, &lease.job, &commit).await?;
+            if kind == JobKind::Shell {
+                record::pin_shell(tx, &lease.job, &commit).await?;
+            } else {
+                record::pin_base(tx, &lease.job, &commit).await?;
+            }
             let pinned = BasePinned {
                 job: lease.job.clone(),
                 fence: lease.fence,

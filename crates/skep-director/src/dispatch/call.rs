@@ -1,6 +1,6 @@
 //! A question becomes a job: who is asked is known, may see the data, and has a bounded answer.
 
-use super::{check_model, not_enqueued, request_digest};
+use super::{Prepared, check_model, request_digest};
 use crate::config::WorkerConfig;
 use crate::director::Context;
 use crate::error::DirectorError;
@@ -9,7 +9,7 @@ use crate::limits::{
     CALL_ATTEMPTS_MAX, CALL_BYTES_MAX, CALL_MESSAGES_MAX, CALL_OUTPUT_TOKENS, CALL_SECONDS,
     SCHEMA_BYTES_MAX, TIMEOUT_SECONDS_MAX,
 };
-use crate::record::{CallRow, Question, put_call};
+use crate::record::{Asked, CallRow, Question, put_call};
 use skep_api::{CallMessage, CallRequest, JobSubmitted};
 use skep_db::Tx;
 use skep_queue::NewJob;
@@ -26,20 +26,17 @@ pub(crate) async fn dispatch(
     context: &Context,
     request: CallRequest,
 ) -> Result<JobSubmitted, DirectorError> {
-    let (new_job, row) = prepare(context, request)?;
+    let prepared = prepare(context, request)?;
     context
         .db
         .write("dispatch call", async move |tx: &mut Tx<'_>| {
-            enqueue(tx, &new_job, &row).await
+            prepared.put(tx).await
         })
         .await
 }
 
 /// The job and its record, complete; nothing is written.
-pub(crate) fn prepare(
-    context: &Context,
-    request: CallRequest,
-) -> Result<(NewJob, CallRow), DirectorError> {
+pub(crate) fn prepare(context: &Context, request: CallRequest) -> Result<Prepared, DirectorError> {
     check_text(&request)?;
     let tier = request.tier.unwrap_or(Tier::Sensitive);
     let (worker, model) = choose_model(context, &request)?;
@@ -102,37 +99,31 @@ pub(crate) fn prepare(
         idempotency_digest,
         flow: crate::queue::flow(&request.flow, JobKind::Call.as_str()),
     };
-    Ok((new_job, row))
+    Ok(Prepared {
+        new_job,
+        record: Asked::Call(Box::new(row)),
+        warnings: Vec::new(),
+    })
 }
 
-/// Queues `new_job` with its record, its budget and its event, in the caller's transaction.
-pub(crate) async fn enqueue(
-    tx: &mut Tx<'_>,
-    new_job: &NewJob,
-    row: &CallRow,
-) -> Result<JobSubmitted, DirectorError> {
-    let enqueued = skep_queue::enqueue(tx, new_job)
-        .await
-        .map_err(not_enqueued)?;
-    if enqueued.created {
-        put_call(tx, row).await?;
-        if let Some(limit) = row.budget {
-            skep_gateway::create_job_budget(tx, &row.job, limit).await?;
-        }
-        let bytes = row.question.messages.iter().map(|m| m.text.len());
-        let dispatched = CallDispatched {
-            job: row.job.clone(),
-            tier: row.tier.as_str(),
-            messages: row.question.messages.len(),
-            message_bytes: bytes.sum(),
-            max_output_tokens: row.question.max_output_tokens,
-            has_schema: row.question.schema.is_some(),
-            budget_micro_usd: row.budget.map(|b| b.0),
-            timeout_ms: row.timeout_ms,
-        };
-        event::append(tx, row.job.as_str(), &dispatched).await?;
+/// Writes the record of a call that was just queued, its budget and its event.
+pub(super) async fn write(tx: &mut Tx<'_>, row: &CallRow) -> Result<(), DirectorError> {
+    put_call(tx, row).await?;
+    if let Some(limit) = row.budget {
+        skep_gateway::create_job_budget(tx, &row.job, limit).await?;
     }
-    Ok(super::submitted(enqueued))
+    let bytes = row.question.messages.iter().map(|m| m.text.len());
+    let dispatched = CallDispatched {
+        job: row.job.clone(),
+        tier: row.tier.as_str(),
+        messages: row.question.messages.len(),
+        message_bytes: bytes.sum(),
+        max_output_tokens: row.question.max_output_tokens,
+        has_schema: row.question.schema.is_some(),
+        budget_micro_usd: row.budget.map(|b| b.0),
+        timeout_ms: row.timeout_ms,
+    };
+    event::append(tx, row.job.as_str(), &dispatched).await
 }
 
 /// The model of the request, else of its worker, else of the worker `default`, else the only one.

@@ -5,7 +5,7 @@
 
 use super::base::{Pins, pin};
 use super::call::timeout_ms;
-use super::{not_enqueued, request_digest};
+use super::{PinAt, Prepared, request_digest};
 use crate::director::Context;
 use crate::error::DirectorError;
 use crate::event::{self, ShellDispatched};
@@ -13,7 +13,7 @@ use crate::limits::{
     COMMAND_BYTES_MAX, COMMAND_WORDS_MAX, SCOPE_GLOBS_MAX, SHELL_ATTEMPTS_MAX, SHELL_OUTPUT_BYTES,
     SHELL_OUTPUT_BYTES_MAX,
 };
-use crate::record::{ShellRow, put_shell};
+use crate::record::{Asked, ShellRow, put_shell};
 use skep_api::{DispatchRequest, JobSubmitted, ShellRequest};
 use skep_db::Tx;
 use skep_queue::NewJob;
@@ -27,11 +27,12 @@ pub(crate) async fn dispatch(
     context: &Context,
     request: ShellRequest,
 ) -> Result<JobSubmitted, DirectorError> {
-    let (new_job, row, warnings) = prepare(context, request).await?;
+    let prepared = prepare(context, request, PinAt::Dispatch, &mut Pins::default()).await?;
+    let warnings = prepared.warnings.clone();
     let submitted = context
         .db
         .write("dispatch shell", async move |tx: &mut Tx<'_>| {
-            enqueue(tx, &new_job, &row).await
+            prepared.put(tx).await
         })
         .await?;
     Ok(JobSubmitted {
@@ -44,7 +45,9 @@ pub(crate) async fn dispatch(
 pub(crate) async fn prepare(
     context: &Context,
     request: ShellRequest,
-) -> Result<(NewJob, ShellRow, Vec<String>), DirectorError> {
+    at: PinAt,
+    pins: &mut Pins,
+) -> Result<Prepared, DirectorError> {
     check_text(&request)?;
     let scope = Scope::parse(&request.scope).map_err(|error| {
         DirectorError::usage(
@@ -61,7 +64,7 @@ pub(crate) async fn prepare(
                 base: request.base.clone(),
                 ..DispatchRequest::default()
             };
-            Some(pin(context, &place, Role::Observer, &mut Pins::default()).await?)
+            Some(pin(context, &place, Role::Observer, pins).await?)
         }
     };
     let output_bytes_max = match request.output_bytes_max {
@@ -85,7 +88,11 @@ pub(crate) async fn prepare(
         command: request.command,
         repo: pinned.as_ref().map(|pinned| text(&pinned.repo)),
         vault: pinned.as_ref().map(|pinned| text(&pinned.vault)),
-        base_commit: pinned.as_ref().map(|pinned| pinned.base.clone()),
+        base_commit: pinned
+            .as_ref()
+            .filter(|_| at == PinAt::Dispatch)
+            .map(|pinned| pinned.base.clone()),
+        base_from: pinned.as_ref().map(|pinned| pinned.from.clone()),
         scope: if request.scope.is_empty() {
             Vec::new()
         } else {
@@ -115,32 +122,26 @@ pub(crate) async fn prepare(
         flow: crate::queue::flow(&request.flow, JobKind::Shell.as_str()),
     };
     let warnings = pinned.map(|pinned| pinned.warnings).unwrap_or_default();
-    Ok((new_job, row, warnings))
+    Ok(Prepared {
+        new_job,
+        record: Asked::Shell(Box::new(row)),
+        warnings,
+    })
 }
 
-/// Queues `new_job` with its record and its event, in the caller's transaction.
-pub(crate) async fn enqueue(
-    tx: &mut Tx<'_>,
-    new_job: &NewJob,
-    row: &ShellRow,
-) -> Result<JobSubmitted, DirectorError> {
-    let enqueued = skep_queue::enqueue(tx, new_job)
-        .await
-        .map_err(not_enqueued)?;
-    if enqueued.created {
-        put_shell(tx, row).await?;
-        let dispatched = ShellDispatched {
-            job: row.job.clone(),
-            tier: row.tier.as_str(),
-            base_commit: row.base_commit.clone(),
-            words: row.command.len(),
-            command_bytes: row.command.iter().map(String::len).sum(),
-            timeout_ms: row.timeout_ms,
-            output_bytes_max: row.output_bytes_max,
-        };
-        event::append(tx, row.job.as_str(), &dispatched).await?;
-    }
-    Ok(super::submitted(enqueued))
+/// Writes the record of a command that was just queued, and its event.
+pub(super) async fn write(tx: &mut Tx<'_>, row: &ShellRow) -> Result<(), DirectorError> {
+    put_shell(tx, row).await?;
+    let dispatched = ShellDispatched {
+        job: row.job.clone(),
+        tier: row.tier.as_str(),
+        base_commit: row.base_commit.clone(),
+        words: row.command.len(),
+        command_bytes: row.command.iter().map(String::len).sum(),
+        timeout_ms: row.timeout_ms,
+        output_bytes_max: row.output_bytes_max,
+    };
+    event::append(tx, row.job.as_str(), &dispatched).await
 }
 
 fn check_text(request: &ShellRequest) -> Result<(), DirectorError> {

@@ -3,10 +3,10 @@
 
 use super::no_graph;
 use crate::director::Context;
-use crate::dispatch::{self, PinAt, Pins, Prepared, request_digest, scope_of};
+use crate::dispatch::{PinAt, Pins, Prepared, Wish, request_digest, scope_of};
 use crate::error::DirectorError;
 use crate::limits::{ATTEMPTS_MAX, INSTRUCTION_BYTES_MAX, PLAN_ARTIFACTS_MAX, PLAN_NODES_MAX};
-use crate::record::Dispatch;
+use crate::record::{Asked, Dispatch};
 use crate::reference;
 use skep_api::{PlanEdge, PlanNode, PlanRequest};
 use skep_db::Tx;
@@ -33,6 +33,8 @@ pub(super) struct ReadyNode {
     pub(super) name: String,
     pub(super) after: Vec<Wanted>,
     pub(super) level: i64,
+    /// Whether it names the account of its cost, or has one of its own.
+    pub(super) has_account: bool,
     pub(super) prepared: Prepared,
 }
 
@@ -76,21 +78,37 @@ pub(super) async fn prepare(
     let whole_id = JobId::new(&*context.clock, &*context.entropy);
     let mut warnings = BTreeSet::new();
     for ((node, after), level) in request.nodes.iter().zip(wanted).zip(&order.levels) {
-        let mut prepared = prepare_node(context, request, node, after.is_empty(), &mut pins)
-            .await
-            .map_err(|error| in_node(&node.name, error))?;
+        let at = if after.is_empty() {
+            PinAt::Dispatch
+        } else {
+            PinAt::Release
+        };
+        let prepared = async {
+            let wish = wish(request, node)?;
+            let prepared = wish.prepare(context, at, &mut pins).await?;
+            Ok((wish.has_account(), prepared))
+        };
+        let (has_account, mut prepared) =
+            prepared.await.map_err(|error| in_node(&node.name, error))?;
         prepared.new_job.parent = Some(whole_id.clone());
-        prepared.record.artifacts.clone_from(&node.artifacts);
+        if let Asked::Agent(record) = &mut prepared.record {
+            record.artifacts.clone_from(&node.artifacts);
+        }
         warnings.extend(prepared.warnings.iter().cloned());
         nodes.push(ReadyNode {
             name: node.name.clone(),
             after,
             level: *level,
+            has_account,
             prepared,
         });
     }
     apart(&nodes, &order.parents)?;
     let whole = whole(context, request, whole_id, &nodes);
+    for node in nodes.iter_mut().filter(|node| !node.has_account) {
+        let project = &whole.new_job.project;
+        node.prepared.new_job.project.clone_from(project);
+    }
     Ok(Ready {
         whole,
         nodes,
@@ -98,36 +116,33 @@ pub(super) async fn prepare(
     })
 }
 
-/// One node, as a job of its kind.
-async fn prepare_node(
-    context: &Context,
-    request: &PlanRequest,
-    node: &PlanNode,
-    starts_at_once: bool,
-    pins: &mut Pins,
-) -> Result<Prepared, DirectorError> {
-    let mut work = node.work.clone();
-    work.owner = work.owner.or_else(|| request.owner.clone());
-    if work.idempotency_key.is_some() {
+/// What a node asks for, on the authority and the account of its plan.
+fn wish(request: &PlanRequest, node: &PlanNode) -> Result<Wish, DirectorError> {
+    let (work, call, shell) = (node.work.clone(), node.call.clone(), node.shell.clone());
+    let mut wish = Wish::only("work", work, call, shell)?;
+    let kind = wish.kind();
+    if kind != JobKind::Agent && !node.artifacts.is_empty() {
+        return Err(DirectorError::usage(
+            "bad_artifact",
+            format!("a {kind} leaves no artifacts"),
+            "let an agent's node leave them; others may still come after this one",
+        ));
+    }
+    let shared = wish.shared();
+    if shared.idempotency_key.is_some() {
         return Err(DirectorError::usage(
             "bad_text",
             "a node has no idempotency key of its own",
             "give the key to the plan",
         ));
     }
-    let at = if starts_at_once {
-        PinAt::Dispatch
-    } else {
-        PinAt::Release
-    };
-    match work.kind.unwrap_or(JobKind::Agent) {
-        JobKind::Agent => dispatch::prepare(context, &work, at, pins).await,
-        kind @ (JobKind::Call | JobKind::Shell | JobKind::Pipeline) => Err(DirectorError::usage(
-            "kind_unavailable",
-            format!("a node cannot be of kind `{kind}` in this build"),
-            "leave `kind` out: nodes are of kind `agent`",
-        )),
+    if shared.owner.is_none() {
+        shared.owner.clone_from(&request.owner);
     }
+    if shared.project.is_none() {
+        shared.project.clone_from(&request.project);
+    }
+    Ok(wish)
 }
 
 /// The same error, with the node it is about.
@@ -294,27 +309,27 @@ fn apart(nodes: &[ReadyNode], parents: &[Vec<usize>]) -> Result<(), DirectorErro
         }
         before[place] = all;
     }
-    let mut scopes = Vec::with_capacity(nodes.len());
-    for node in nodes {
-        scopes.push(scope_of(&node.prepared.record)?);
+    let mut builders = Vec::with_capacity(nodes.len());
+    for (place, node) in nodes.iter().enumerate() {
+        let record = node.prepared.record.agent();
+        if let Some(record) = record.filter(|record| record.role == Role::Builder) {
+            builders.push((place, &node.name, record, scope_of(record)?));
+        }
     }
-    for (one, first) in nodes.iter().enumerate() {
-        for (other, second) in nodes.iter().enumerate().skip(one + 1) {
-            let (a, b) = (&first.prepared.record, &second.prepared.record);
-            let builders = a.role == Role::Builder && b.role == Role::Builder;
-            let ordered = before[one].contains(&other) || before[other].contains(&one);
-            if builders && !ordered && a.vault == b.vault && scopes[one].overlaps(&scopes[other]) {
+    for (seen, (one, first, a, theirs)) in builders.iter().enumerate() {
+        for (other, second, b, scope) in builders.iter().skip(seen + 1) {
+            let ordered = before[*one].contains(other) || before[*other].contains(one);
+            if !ordered && a.vault == b.vault && theirs.overlaps(scope) {
                 return Err(DirectorError::policy(
                     "scope_overlap",
                     format!(
                         "nodes `{}` and `{}` may run at the same time and both write inside {}",
-                        first.name,
-                        second.name,
+                        first,
+                        second,
                         b.scope.join(", ")
                     ),
                     format!(
-                        "let one come after the other, as in after = [\"{}\"], or give them scopes apart",
-                        first.name
+                        "let one come after the other, as in after = [\"{first}\"], or give them scopes apart"
                     ),
                 ));
             }
@@ -325,14 +340,18 @@ fn apart(nodes: &[ReadyNode], parents: &[Vec<usize>]) -> Result<(), DirectorErro
 
 /// The pipeline: it owns the nodes, and does nothing itself.
 fn whole(context: &Context, request: &PlanRequest, id: JobId, nodes: &[ReadyNode]) -> Prepared {
-    let tiers = nodes.iter().map(|node| node.prepared.record.tier);
+    let tiers = nodes.iter().map(|node| node.prepared.new_job.tier);
     let tier = tiers.max().unwrap_or(Tier::Sensitive);
-    let first = nodes.first().map(|node| &node.prepared);
-    let project = first.map(|prepared| prepared.new_job.project.clone());
+    let repo = nodes
+        .iter()
+        .find_map(|node| node.prepared.record.common().repo);
+    let first = nodes.iter().find(|node| node.has_account);
+    let first = first.or(nodes.first());
+    let project = first.map(|node| node.prepared.new_job.project.clone());
     let record = Dispatch {
         job: id.clone(),
         instruction: request.title.trim().to_owned(),
-        repo: first.and_then(|prepared| prepared.record.repo.clone()),
+        repo,
         vault: None,
         base_commit: None,
         base_from: None,
@@ -379,7 +398,7 @@ fn whole(context: &Context, request: &PlanRequest, id: JobId, nodes: &[ReadyNode
     };
     Prepared {
         new_job,
-        record,
+        record: Asked::Agent(Box::new(record)),
         warnings: Vec::new(),
     }
 }

@@ -38,11 +38,11 @@ pub(super) fn preview(request: &PlanRequest, ready: &Ready) -> PlanView {
                 kind: node.prepared.new_job.kind,
                 state: JobState::Draft,
                 state_reason: None,
-                title: title(&record.instruction),
-                worker: record.worker.clone(),
+                title: title(&record.instruction()),
+                worker: record.worker().to_owned(),
                 level: node.level,
                 after: after.collect(),
-                promises: record.artifacts.clone(),
+                promises: record.common().artifacts,
                 artifacts: Vec::new(),
                 cost_micro_usd: MicroUsd::ZERO,
             }
@@ -55,6 +55,7 @@ pub(super) fn preview(request: &PlanRequest, ready: &Ready) -> PlanView {
         title: request.title.trim().to_owned(),
         state: JobState::Draft,
         state_reason: None,
+        cost_micro_usd: MicroUsd::ZERO,
         nodes,
         warnings: ready.warnings.clone(),
     }
@@ -89,11 +90,18 @@ pub(super) async fn of(tx: &mut Tx<'_>, whole: Job) -> Result<PlanView, Director
     let edges = graph::edges_to(tx, &ids, EDGES_SHOWN_MAX).await?;
     let left = graph::artifacts(tx, &ids).await?;
     let mut nodes = Vec::with_capacity(found.len());
+    let mut whole_cost = MicroUsd::ZERO;
     for node in found {
+        let job = node.job;
+        let cost = skep_gateway::job_cost(tx, &job.id).await?.cost;
+        whole_cost = whole_cost.saturating_add(cost);
+        for review in record::reviews(tx, &job.id).await? {
+            let cost = skep_gateway::job_cost(tx, &review.job).await?.cost;
+            whole_cost = whole_cost.saturating_add(cost);
+        }
         // Reviews are parts of nodes, not nodes.
         let Some(name) = node.name else { continue };
-        let job = node.job;
-        let record = record::dispatch(tx, &job.id).await?;
+        let asked = record::asked(tx, &job).await?;
         let own: Vec<&graph::EdgeView> = edges.iter().filter(|e| e.child == job.id).collect();
         let said = record::reason(tx, &job.id).await?;
         nodes.push(PlanNodeView {
@@ -101,13 +109,13 @@ pub(super) async fn of(tx: &mut Tx<'_>, whole: Job) -> Result<PlanView, Director
             kind: job.kind,
             state: job.state,
             state_reason: reason_of(job.state, said, &own),
-            title: title(&record.instruction),
-            worker: record.worker,
+            title: title(&asked.instruction()),
+            worker: asked.worker().to_owned(),
             level: node.level,
             after: own.iter().map(|edge| edge_view(edge)).collect(),
-            promises: record.artifacts,
+            promises: asked.common().artifacts,
             artifacts: artifacts_of(&left, &job.id),
-            cost_micro_usd: skep_gateway::job_cost(tx, &job.id).await?.cost,
+            cost_micro_usd: cost,
             number: Some(job.number),
             job: Some(job.id),
         });
@@ -118,6 +126,7 @@ pub(super) async fn of(tx: &mut Tx<'_>, whole: Job) -> Result<PlanView, Director
         state_reason: record::reason(tx, &whole.id).await?,
         number: Some(whole.number),
         id: Some(whole.id),
+        cost_micro_usd: whole_cost,
         nodes,
         warnings: Vec::new(),
     })

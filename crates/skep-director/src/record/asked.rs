@@ -25,6 +25,14 @@ pub(crate) async fn asked(tx: &mut Tx<'_>, job: &Job) -> Result<Asked, DbError> 
 }
 
 impl Asked {
+    /// The record of an agent's job: the only kind that writes to a repository.
+    pub(crate) fn agent(&self) -> Option<&Dispatch> {
+        match self {
+            Self::Agent(dispatch) => Some(dispatch),
+            Self::Call(_) | Self::Shell(_) => None,
+        }
+    }
+
     /// What every kind has in common, in the shape of an agent's record.
     pub(crate) fn common(&self) -> Dispatch {
         match self {
@@ -39,6 +47,7 @@ impl Asked {
                 repo: shell.repo.clone(),
                 vault: shell.vault.clone(),
                 base_commit: shell.base_commit.clone(),
+                base_from: shell.base_from.clone(),
                 scope: shell.scope.clone(),
                 command: shell.command.clone(),
                 timeout_ms: Some(shell.timeout_ms),

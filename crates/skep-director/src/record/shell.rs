@@ -11,7 +11,11 @@ pub(crate) struct ShellRow {
     pub(crate) command: Vec<String>,
     pub(crate) repo: Option<String>,
     pub(crate) vault: Option<String>,
+    /// What the command sees; absent while it waits for other jobs, and then pinned by its first
+    /// attempt.
     pub(crate) base_commit: Option<String>,
+    /// What that is resolved from.
+    pub(crate) base_from: Option<String>,
     pub(crate) scope: Vec<String>,
     pub(crate) tier: Tier,
     pub(crate) timeout_ms: i64,
@@ -41,8 +45,8 @@ pub(crate) struct RunRow {
 /// Writes what a command is asked with.
 pub(crate) async fn put_shell(tx: &mut Tx<'_>, s: &ShellRow) -> Result<(), DbError> {
     let sql = "INSERT INTO shell_request (job_id, command, repo, vault, base_commit, scope, tier,
-            timeout_ms, output_bytes_max)
-        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+            timeout_ms, output_bytes_max, base_from)
+        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let row = params![
         s.job.as_str(),
         to_json(&s.command),
@@ -53,6 +57,7 @@ pub(crate) async fn put_shell(tx: &mut Tx<'_>, s: &ShellRow) -> Result<(), DbErr
         s.tier.as_str(),
         s.timeout_ms,
         s.output_bytes_max,
+        s.base_from.as_deref(),
     ];
     tx.execute(sql, row).await.map(|_| ())
 }
@@ -67,11 +72,21 @@ pub(crate) async fn shell(tx: &mut Tx<'_>, job: &JobId) -> Result<ShellRow, DbEr
         repo: row.get("repo")?,
         vault: row.get("vault")?,
         base_commit: row.get("base_commit")?,
+        base_from: row.get("base_from")?,
         scope: json("scope", &row.get::<String>("scope")?)?,
         tier: row.parse("tier")?,
         timeout_ms: row.get("timeout_ms")?,
         output_bytes_max: row.get("output_bytes_max")?,
     })
+}
+
+/// Pins what a command sees that was asked for without a commit.
+pub(crate) async fn pin_shell(tx: &mut Tx<'_>, job: &JobId, commit: &str) -> Result<(), DbError> {
+    let sql = "UPDATE shell_request SET base_commit = ?2
+        WHERE job_id = ?1 AND base_commit IS NULL";
+    tx.execute(sql, params![job.as_str(), commit])
+        .await
+        .map(|_| ())
 }
 
 /// Writes a run.

@@ -160,7 +160,7 @@ pub(super) async fn prepared(
 ) -> Result<Ready, DirectorError> {
     match dispatch::prepare_now(context, &template.request).await {
         Ok(prepared) => Ok(Ready {
-            start: Start::Job(prepared.record.job.clone()),
+            start: Start::Job(prepared.job().clone()),
             job: Some(prepared),
         }),
         Err(error @ DirectorError::Db(_)) => Err(error),
@@ -283,7 +283,7 @@ async fn write(
 /// because of its singleton or debounce, makes no run.
 pub(super) async fn put_own(tx: &mut Tx<'_>, job: &Prepared) -> Result<(), DirectorError> {
     let queued = job.put(tx).await?;
-    if queued.id == job.record.job {
+    if queued.id == *job.job() {
         return Ok(());
     }
     Err(DirectorError::conflict(

@@ -167,7 +167,8 @@ async fn command(
     ready: &Ready,
     log: &Path,
 ) -> Result<Option<i64>, DirectorError> {
-    let record = ready.job.as_ref().map(|job| &job.record);
+    let record = ready.job.as_ref().map(|job| job.record.common());
+    let record = record.as_ref();
     let vault = record.and_then(|record| record.vault.as_deref());
     let commit = record.and_then(|record| record.base_commit.as_deref());
     let seconds = u64::try_from(claimed.precheck.seconds_max).unwrap_or(0);

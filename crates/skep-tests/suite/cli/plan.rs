@@ -7,12 +7,14 @@ use serde_json::Value;
 const CONFIG: &str = include_str!("../../../../docs/howto/plan/skep.toml");
 const SCRIPT: &str = include_str!("../../../../docs/howto/plan/replay.toml");
 const PLAN: &str = include_str!("../../../../docs/howto/plan/plan.toml");
+const KINDS: &str = include_str!("../../../../docs/howto/plan/kinds.toml");
 
 fn stage() -> anyhow::Result<Stage> {
     let stage = Stage::new()?;
     stage.write("skep.toml", CONFIG)?;
     stage.write("replay.toml", SCRIPT)?;
     stage.write("plan.toml", PLAN)?;
+    stage.write("kinds.toml", KINDS)?;
     stage.write("bees/guide/.keep", "")?;
     stage.repository("bees")?;
     Ok(stage)
@@ -57,6 +59,40 @@ fn the_example_of_the_how_to_runs() -> anyhow::Result<()> {
         shown.stdout.contains("survey left hives.txt (8 bytes)"),
         "{shown:?}"
     );
+    Ok(())
+}
+
+#[test]
+fn calls_and_commands_run_between_agents() -> anyhow::Result<()> {
+    let stage = stage()?;
+    let checked = plan(&stage, &["check", "kinds.toml"])?;
+    let lines: Vec<&str> = checked.stdout.lines().skip(2).collect();
+    let expected = [
+        "NODE          KIND   WORKER   TASK",
+        "survey        agent  builder  Count the hives and leave the count for the guide.",
+        "└─look        shell  shell    [after survey:hives.txt] sh -c diff survey/hives.txt $SKEP_INPUT_ARTI…",
+        "  └─announce  call   builder  Write a headline for a survey of an apiary.",
+    ];
+    assert_eq!(lines, expected, "{checked:?}");
+    let ran = plan(&stage, &["run", "kinds.toml", "--json"])?;
+    let view = ran.json()?;
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+    assert_eq!(
+        states(&view),
+        ["survey done", "look done", "announce done"],
+        "{ran:?}"
+    );
+    let result = stage.run(&["--config", "skep.toml", "job", "result", "4"])?;
+    let answer = "{\"headline\": \"Seven hives and counting\"}\n";
+    assert_eq!(result.stdout, answer, "{result:?}");
+    let shown = plan(&stage, &["show", "1"])?;
+    assert!(shown.stdout.contains("\nall of it cost $0."), "{shown:?}");
+    stage.write(
+        "two.toml",
+        "title = \"x\"\n[[node]]\nname = \"a\"\ninstruction = \"Do it.\"\ncall = { prompt = \"Do it?\" }",
+    )?;
+    let refused = plan(&stage, &["check", "two.toml", "--json"])?;
+    assert_json_error(&refused, 2, "work_unclear")?;
     Ok(())
 }
 

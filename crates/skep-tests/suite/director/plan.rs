@@ -1,5 +1,7 @@
 //! Plans: nodes in order, each from what landed before it, with artifacts from one to the next.
 
+mod kinds;
+
 use super::stand::{CHECK, Engine, FIX, Setup, assert_landed, assert_no_process, project, request};
 use anyhow::Context as _;
 use skep_api::{DispatchRequest, JobView, PlanEdge, PlanNode, PlanRequest, PlanView};
@@ -32,8 +34,8 @@ fn node(name: &str, after: &[PlanEdge], work: DispatchRequest) -> PlanNode {
     PlanNode {
         name: name.to_owned(),
         after: after.to_vec(),
-        artifacts: Vec::new(),
-        work,
+        work: Some(work),
+        ..PlanNode::default()
     }
 }
 
@@ -292,7 +294,9 @@ async fn an_artifact_of_a_higher_tier_does_not_reach_a_lower_one(
     let setup = Setup::new().worker("maker", MAKER).worker("reader", READER);
     let engine = Engine::start(&store, &setup).await?;
     let mut asked = maker_and_reader(&project);
-    asked.nodes[1].work.tier = Some(Tier::Convenience);
+    if let Some(work) = &mut asked.nodes[1].work {
+        work.tier = Some(Tier::Convenience);
+    }
     let view = run(&engine, &asked).await?;
     assert_eq!(states(&view), "maker done, reader failed");
     let reader = job_of(&engine, &view, "reader").await?;

@@ -1,6 +1,7 @@
 //! `skep plan`: several jobs in order, from a file; with whoever holds the home, or as its holder.
 
 mod file;
+mod kinds;
 mod tree;
 
 use super::Session;

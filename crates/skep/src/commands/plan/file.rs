@@ -2,6 +2,7 @@
 //! that does not say otherwise.
 
 use super::absolute;
+use super::kinds::{CallText, ShellText};
 use crate::commands::amount;
 use crate::failure::Failure;
 use serde::Deserialize;
@@ -16,34 +17,36 @@ const FILE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// A plan as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
-struct PlanText {
+pub(super) struct PlanText {
     title: String,
     owner: Option<String>,
     project: Option<String>,
     idempotency_key: Option<String>,
-    repo: Option<PathBuf>,
-    base: Option<String>,
-    target_branch: Option<String>,
-    worker: Option<String>,
-    tier: Option<Tier>,
+    pub(super) repo: Option<PathBuf>,
+    pub(super) base: Option<String>,
+    pub(super) target_branch: Option<String>,
+    pub(super) worker: Option<String>,
+    pub(super) tier: Option<Tier>,
     gate: Option<Gate>,
     checks: Vec<String>,
-    budget_usd: Option<f64>,
+    pub(super) budget_usd: Option<f64>,
     queue: Option<String>,
     priority: Option<i64>,
     #[serde(alias = "nodes")]
     node: Vec<NodeText>,
 }
 
-/// A node as it is written.
-#[derive(Debug, Default, Deserialize)]
+/// A node as it is written. What stands behind the first five is for an agent.
+#[derive(Debug, Default, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct NodeText {
     name: String,
-    kind: Option<JobKind>,
-    instruction: String,
     after: Vec<EdgeText>,
     artifacts: Vec<String>,
+    call: Option<CallText>,
+    shell: Option<ShellText>,
+    kind: Option<JobKind>,
+    instruction: String,
     repo: Option<PathBuf>,
     base: Option<String>,
     target_branch: Option<String>,
@@ -64,14 +67,14 @@ struct NodeText {
 }
 
 /// What a node comes after: a name, or a table.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum EdgeText {
     Name(String),
     Table(EdgeTable),
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct EdgeTable {
     node: Option<String>,
@@ -81,7 +84,7 @@ struct EdgeTable {
 }
 
 /// A job is called by its number or its id.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, PartialEq, Deserialize)]
 #[serde(untagged)]
 enum JobName {
     Number(i64),
@@ -146,12 +149,41 @@ fn request(mut plan: PlanText, folder: &Path) -> Result<PlanRequest, Failure> {
     })
 }
 
-fn planned(node: NodeText, plan: &PlanText, folder: &Path) -> Result<PlanNode, Failure> {
+fn planned(mut node: NodeText, plan: &PlanText, folder: &Path) -> Result<PlanNode, Failure> {
+    let name = std::mem::take(&mut node.name);
+    let after = std::mem::take(&mut node.after);
+    let artifacts = std::mem::take(&mut node.artifacts);
+    let call = node.call.take().map(|call| call.request(plan));
+    let shell = node.shell.take().map(|shell| shell.request(plan, folder));
+    // What is left is for an agent. A node that says nothing is one without an instruction, and one
+    // that says two things is refused by the engine; both with better words than a reader has.
+    let is_agent = node != NodeText::default() || (call.is_none() && shell.is_none());
+    let work = is_agent.then(|| work(node, plan, folder));
+    Ok(PlanNode {
+        name,
+        after: after.into_iter().map(edge).collect(),
+        artifacts,
+        work: work.transpose()?,
+        call: call.transpose()?,
+        shell: shell.transpose()?,
+    })
+}
+
+/// How a node takes its turn.
+pub(super) fn flow(plan: &PlanText, queue: Option<String>, priority: Option<i64>) -> FlowRequest {
+    FlowRequest {
+        queue: queue.or_else(|| plan.queue.clone()),
+        priority: priority.or(plan.priority),
+        ..FlowRequest::default()
+    }
+}
+
+fn work(node: NodeText, plan: &PlanText, folder: &Path) -> Result<DispatchRequest, Failure> {
     let repo = node.repo.as_ref().or(plan.repo.as_ref());
     let repo = repo.map(|repo| absolute(&folder.join(repo))).transpose()?;
     let waivers = node.waive.into_iter();
     let waivers = waivers.map(|(finding, reason)| Waiver { finding, reason });
-    let work = DispatchRequest {
+    Ok(DispatchRequest {
         instruction: node.instruction,
         kind: node.kind,
         repo,
@@ -170,20 +202,10 @@ fn planned(node: NodeText, plan: &PlanText, folder: &Path) -> Result<PlanNode, F
         reviewer: node.reviewer,
         waive_tests: node.waive_tests,
         waivers: waivers.collect(),
-        project: plan.project.clone(),
+        project: None,
         owner: None,
         idempotency_key: None,
-        flow: FlowRequest {
-            queue: node.queue.or_else(|| plan.queue.clone()),
-            priority: node.priority.or(plan.priority),
-            ..FlowRequest::default()
-        },
-    };
-    Ok(PlanNode {
-        name: node.name,
-        after: node.after.into_iter().map(edge).collect(),
-        artifacts: node.artifacts,
-        work,
+        flow: flow(plan, node.queue, node.priority),
     })
 }
 
@@ -246,12 +268,60 @@ after = [
         let [first, second] = plan.nodes.as_slice() else {
             panic!("{plan:?}")
         };
-        assert_eq!(first.work.repo.as_deref(), Some("/plans/bees"));
-        assert_eq!(first.work.checks, ["true"]);
-        assert!(second.work.checks.is_empty());
-        assert_eq!(second.work.worker.as_deref(), Some("builder"));
-        assert_eq!(second.work.budget_micro_usd.map(|b| b.0), Some(500_000));
-        assert_eq!(second.work.waivers[0].finding, "runner_files");
+        let [Some(first), Some(second)] = [&first.work, &second.work] else {
+            panic!("{plan:?}")
+        };
+        assert_eq!(first.repo.as_deref(), Some("/plans/bees"));
+        assert_eq!(first.checks, ["true"]);
+        assert!(second.checks.is_empty());
+        assert_eq!(second.worker.as_deref(), Some("builder"));
+        assert_eq!(second.budget_micro_usd.map(|b| b.0), Some(500_000));
+        assert_eq!(second.waivers[0].finding, "runner_files");
+    }
+
+    #[test]
+    fn a_node_is_an_agent_a_call_or_a_command() {
+        let nodes = r#"
+            [[node]]
+            name = "ask"
+            call = { prompt = "Is it so?", model = "scripted", schema = { type = "object" } }
+            [[node]]
+            name = "look"
+            shell = { command = ["ls", "-l"] }
+            [[node]]
+            name = "look-there"
+            shell = { command = ["ls"], repo = "wasps", base = "v1" }
+            [[node]]
+            name = "two"
+            instruction = "Do it."
+            call = { prompt = "Do it?" }
+            [[node]]
+            name = "none"
+        "#;
+        let top = "title = \"t\"\nrepo = \"bees\"\ntarget_branch = \"next\"\nbudget_usd = 0.5\n";
+        let plan = parse(&format!("{top}{nodes}")).unwrap();
+        let given = |node: &PlanNode| {
+            let given = [
+                node.work.is_some(),
+                node.call.is_some(),
+                node.shell.is_some(),
+            ];
+            given.map(u8::from)
+        };
+        let given: Vec<_> = plan.nodes.iter().map(given).collect();
+        assert_eq!(
+            given,
+            [[0, 1, 0], [0, 0, 1], [0, 0, 1], [1, 1, 0], [1, 0, 0]]
+        );
+        let call = plan.nodes[0].call.as_ref().unwrap();
+        assert_eq!(call.budget_micro_usd.map(|b| b.0), Some(500_000));
+        assert_eq!(call.schema, Some(serde_json::json!({"type": "object"})));
+        let place = |place: usize| {
+            let shell = plan.nodes[place].shell.as_ref().unwrap();
+            (shell.repo.as_deref(), shell.base.as_deref())
+        };
+        assert_eq!(place(1), (Some("/plans/bees"), Some("next")));
+        assert_eq!(place(2), (Some("/plans/wasps"), Some("v1")));
     }
 
     #[test]
@@ -287,6 +357,8 @@ after = [
         for text in [
             "titel = \"x\"",
             "[[node]]\nname = \"a\"\ninstrution = \"x\"",
+            "[[node]]\nname = \"a\"\ncall = { promt = \"x\" }",
+            "[[node]]\nname = \"a\"\nshell = { cmd = [] }",
         ] {
             assert!(
                 parse(text).is_err_and(|error| error.contains("unknown field")),

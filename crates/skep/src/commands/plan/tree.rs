@@ -6,7 +6,7 @@ use crate::failure::Failure;
 use crate::output::{Printer, Tone, cut, one_line, table_columns};
 use crate::table::{Align, Cell, Table};
 use skep_api::{EdgeView, PlanNodeView, PlanView};
-use skep_types::{EdgeWhen, JobState};
+use skep_types::{EdgeWhen, JobKind, JobState, MicroUsd};
 use std::collections::HashMap;
 
 /// How deep the tree is drawn; what lies deeper is drawn at this depth, with its level.
@@ -42,6 +42,10 @@ pub(super) fn print(printer: &Printer, view: &PlanView) -> Result<(), Failure> {
             printer.line(&printer.painted(&cut(&text, table_columns()), Tone::Quiet))?;
         }
     }
+    if view.cost_micro_usd > MicroUsd::ZERO {
+        let text = format!("all of it cost {}", view.cost_micro_usd);
+        printer.line(&printer.painted(&text, Tone::Quiet))?;
+    }
     Ok(())
 }
 
@@ -55,6 +59,11 @@ fn table(view: &PlanView) -> Table<'static> {
             ("COST", Align::Right),
         ]);
     }
+    // Most plans are of agents alone.
+    let is_mixed = view.nodes.iter().any(|node| node.kind != JobKind::Agent);
+    if is_mixed {
+        columns.push(("KIND", Align::Left));
+    }
     columns.extend([("WORKER", Align::Left), ("TASK", Align::Flexible)]);
     let mut table = Table::new(&columns);
     for (drawn, place) in drawn(&view.nodes) {
@@ -65,6 +74,9 @@ fn table(view: &PlanView) -> Table<'static> {
             cells.push(number.into());
             cells.push(Cell::toned(node.state.as_str(), tone_of(node.state)));
             cells.push(node.cost_micro_usd.to_string().into());
+        }
+        if is_mixed {
+            cells.push(node.kind.as_str().into());
         }
         cells.push(cut(&node.worker, WORKER_COLUMNS_MAX).into());
         cells.push(task(&view.nodes, node).into());
@@ -178,7 +190,6 @@ fn edge(edge: &EdgeView) -> String {
 mod tests {
     use super::*;
     use crate::output::{COLUMNS_MAX, KnownSecrets, width};
-    use skep_types::{JobKind, MicroUsd};
 
     fn node(name: &str, level: i64, after: &[(&str, EdgeWhen)]) -> PlanNodeView {
         PlanNodeView {
@@ -215,6 +226,7 @@ mod tests {
             title: "a plan".to_owned(),
             state: JobState::WaitingChildren,
             state_reason: None,
+            cost_micro_usd: MicroUsd(123_456),
             nodes,
             warnings: Vec::new(),
         }
