@@ -2,13 +2,16 @@
 
 use crate::describe::describe;
 use crate::document::DispatchRequest;
+use crate::kind::{CallRequest, ShellRequest};
 use serde::{Deserialize, Serialize};
 use skep_types::{
     CatchUp, FailureClass, FiringCause, FiringState, JobId, JobState, Overlap, ScheduleId,
     ScheduleState, SlotShift,
 };
 
-/// What `skep schedule add` asks for: `POST /api/v1/schedules`.
+/// What `skep schedule add` asks for: `POST /api/v1/schedules`. Each run is the job of an agent, a
+/// model call or a command: exactly one of `job`, `call` and `shell` is given, without an owner and
+/// an idempotency key of its own.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleRequest {
@@ -36,8 +39,12 @@ pub struct ScheduleRequest {
     pub precheck: Option<PrecheckRequest>,
     /// On whose authority; the user who runs the engine when absent.
     pub owner: Option<String>,
-    /// What each run does; without an owner and an idempotency key of its own.
-    pub job: DispatchRequest,
+    /// What an agent does in each run.
+    pub job: Option<DispatchRequest>,
+    /// What a model is asked in each run.
+    pub call: Option<CallRequest>,
+    /// The command of each run.
+    pub shell: Option<ShellRequest>,
 }
 
 /// A command that says whether there is anything to do.
@@ -125,8 +132,12 @@ pub struct ScheduleView {
     pub pause_after: i64,
     /// What is run before any model is called.
     pub precheck: Option<PrecheckRequest>,
-    /// What each run does; absent once the schedule is removed.
+    /// What an agent does in each run; absent once the schedule is removed.
     pub job: Option<DispatchRequest>,
+    /// What a model is asked in each run, likewise.
+    pub call: Option<CallRequest>,
+    /// The command of each run, likewise.
+    pub shell: Option<ShellRequest>,
     /// Its next time; absent while it is paused.
     pub next: Option<SlotView>,
     /// Its newest firing.
@@ -213,9 +224,10 @@ pub struct FiringView {
     pub missed_count: i64,
 }
 
-describe! { ScheduleRequest, "What is to be done again and again, and when.",
-    always { name: String, when: String, job: DispatchRequest }
+describe! { ScheduleRequest, "What is to be done again and again, and when; exactly one of `job`, `call` and `shell`.",
+    always { name: String, when: String }
     sometimes {
+        job: Option<DispatchRequest>, call: Option<CallRequest>, shell: Option<ShellRequest>,
         zone: Option<String>, jitter_s: Option<i64>, overlap: Option<Overlap>,
         overlap_max: Option<i64>, catch_up: Option<CatchUp>, catch_up_max: Option<i64>,
         catch_up_window_s: Option<i64>, pause_after: Option<i64>,
@@ -248,7 +260,7 @@ describe! { ScheduleView, "One schedule with everything known about it.",
         owner: String, when: String, zone: String, jitter_s: i64, overlap: Overlap,
         overlap_max: i64, catch_up: CatchUp, catch_up_max: i64, catch_up_window_s: i64,
         pause_after: i64, precheck: Option<PrecheckRequest>, job: Option<DispatchRequest>,
-        next: Option<SlotView>, last: Option<FiringView>, open: Vec<FiringView>,
+        call: Option<CallRequest>, shell: Option<ShellRequest>, next: Option<SlotView>, last: Option<FiringView>, open: Vec<FiringView>,
         last_success_at: Option<i64>, last_success_job: Option<JobId>,
         last_failure_at: Option<i64>, last_failure_job: Option<JobId>, failures: i64, missed: i64,
         created_at: i64,

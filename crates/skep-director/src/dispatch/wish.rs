@@ -3,7 +3,7 @@
 use super::{PinAt, Pins, Prepared, call, prepare, shell};
 use crate::director::Context;
 use crate::error::DirectorError;
-use skep_api::{CallRequest, DispatchRequest, ShellRequest};
+use skep_api::{CallRequest, DispatchRequest, FlowRequest, ShellRequest};
 use skep_types::JobKind;
 
 /// The request for one job.
@@ -19,6 +19,7 @@ pub(crate) struct Shared<'a> {
     pub(crate) owner: &'a mut Option<String>,
     pub(crate) project: &'a mut Option<String>,
     pub(crate) idempotency_key: &'a mut Option<String>,
+    pub(crate) flow: &'a mut FlowRequest,
 }
 
 impl Wish {
@@ -68,6 +69,7 @@ impl Wish {
                     owner: &mut $request.owner,
                     project: &mut $request.project,
                     idempotency_key: &mut $request.idempotency_key,
+                    flow: &mut $request.flow,
                 }
             };
         }
@@ -86,6 +88,12 @@ impl Wish {
             Self::Call(request) => request.project.is_some(),
             Self::Shell(request) => request.project.is_some() || request.repo.is_some(),
         }
+    }
+
+    /// [`Wish::prepare`] for a job that can start at once.
+    pub(crate) async fn prepare_now(&self, context: &Context) -> Result<Prepared, DirectorError> {
+        self.prepare(context, PinAt::Dispatch, &mut Pins::default())
+            .await
     }
 
     /// Checks the request and completes it, as if it had been dispatched alone.

@@ -1,7 +1,7 @@
 //! What each run of a schedule does: the request, as it would be dispatched, and the pre-check.
 
 use super::{json, to_json};
-use skep_api::DispatchRequest;
+use crate::dispatch::Wish;
 use skep_db::{DbError, Row, Tx, params};
 use skep_types::{JobKind, ScheduleId};
 
@@ -10,7 +10,7 @@ use skep_types::{JobKind, ScheduleId};
 pub(crate) struct Template {
     pub(crate) schedule: ScheduleId,
     /// It carries the schedule's owner.
-    pub(crate) request: DispatchRequest,
+    pub(crate) wish: Wish,
     pub(crate) precheck: Option<Precheck>,
 }
 
@@ -36,10 +36,25 @@ impl Template {
         };
         Ok(Self {
             schedule: row.parse("schedule_id")?,
-            request: json("request", &row.get::<String>("request")?)?,
+            wish: wish(row.parse("kind")?, &row.get::<String>("request")?)?,
             precheck,
         })
     }
+}
+
+/// The request of a row, in the shape of its kind.
+fn wish(kind: JobKind, request: &str) -> Result<Wish, DbError> {
+    Ok(match kind {
+        JobKind::Agent => Wish::Agent(json("request", request)?),
+        JobKind::Call => Wish::Call(json("request", request)?),
+        JobKind::Shell => Wish::Shell(json("request", request)?),
+        JobKind::Pipeline => {
+            return Err(DbError::Column {
+                column: "kind".to_owned(),
+                found: "a kind that no schedule starts",
+            });
+        }
+    })
 }
 
 /// Writes the template of a schedule.
@@ -48,10 +63,15 @@ pub(crate) async fn put_template(tx: &mut Tx<'_>, t: &Template) -> Result<(), Db
             precheck_nothing_to_do, precheck_seconds_max)
         VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let precheck = t.precheck.as_ref();
+    let request = match &t.wish {
+        Wish::Agent(request) => to_json(request),
+        Wish::Call(request) => to_json(request),
+        Wish::Shell(request) => to_json(request),
+    };
     let row = params![
         t.schedule.as_str(),
-        t.request.kind.unwrap_or(JobKind::Agent).as_str(),
-        to_json(&t.request),
+        t.wish.kind().as_str(),
+        request,
         precheck.map(|check| check.command.as_str()),
         precheck.map(|check| check.nothing_to_do),
         precheck.map(|check| check.seconds_max),

@@ -2,13 +2,11 @@
 
 use super::{bad_timing, fire, refused, view};
 use crate::director::Context;
-use crate::dispatch;
+use crate::dispatch::Wish;
 use crate::error::DirectorError;
 use crate::limits::{CHECK_BYTES_MAX, PRECHECK_NOTHING_TO_DO, PRECHECK_S_DEFAULT, PRECHECK_S_MAX};
 use crate::record::{self, Precheck, Template};
-use skep_api::{
-    DispatchRequest, FiringView, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView,
-};
+use skep_api::{FiringView, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView};
 use skep_db::Tx;
 use skep_queue::schedule::{self, NewSchedule, Schedule, ScheduleError, Timing};
 use skep_types::{CatchUp, Overlap, ScheduleId, ScheduleState};
@@ -31,8 +29,9 @@ pub(crate) async fn add(
     let timing = Timing::parse(&request.when, zone).map_err(|error| bad_timing(&error))?;
     let owner = request.owner.unwrap_or_else(|| context.owner.clone());
     let precheck = request.precheck.map(precheck).transpose()?;
-    let job = owned(request.job, &owner)?;
-    let warnings = dispatch::prepare_now(context, &job).await?.warnings;
+    let wish = Wish::only("job", request.job, request.call, request.shell)?;
+    let wish = owned(wish, &owner)?;
+    let warnings = wish.prepare_now(context).await?.warnings;
     let id = ScheduleId::new(&*context.clock, &*context.entropy);
     let new = NewSchedule {
         id: id.clone(),
@@ -51,7 +50,7 @@ pub(crate) async fn add(
     };
     let template = Template {
         schedule: id.clone(),
-        request: job,
+        wish,
         precheck,
     };
     let name = request.name;
@@ -138,7 +137,8 @@ where
 }
 
 /// The request of a schedule: its owner is the schedule's, and a key would make all runs one job.
-fn owned(job: DispatchRequest, owner: &str) -> Result<DispatchRequest, DirectorError> {
+fn owned(mut wish: Wish, owner: &str) -> Result<Wish, DirectorError> {
+    let job = wish.shared();
     if job.idempotency_key.is_some() {
         return Err(DirectorError::usage(
             "schedule_invalid",
@@ -160,10 +160,8 @@ fn owned(job: DispatchRequest, owner: &str) -> Result<DispatchRequest, DirectorE
             "give --owner once, before the `--`",
         ));
     }
-    Ok(DispatchRequest {
-        owner: Some(owner.to_owned()),
-        ..job
-    })
+    *job.owner = Some(owner.to_owned());
+    Ok(wish)
 }
 
 fn precheck(request: PrecheckRequest) -> Result<Precheck, DirectorError> {

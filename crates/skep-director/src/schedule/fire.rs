@@ -2,7 +2,7 @@
 
 use super::refused;
 use crate::director::Context;
-use crate::dispatch::{self, Prepared};
+use crate::dispatch::Prepared;
 use crate::error::{DirectorError, describe};
 use crate::limits::{SCHEDULE_STEPS_MAX, SCHEDULE_TRIES_MAX};
 use crate::record::{self, Template};
@@ -158,7 +158,7 @@ pub(super) async fn prepared(
     context: &Context,
     template: &Template,
 ) -> Result<Ready, DirectorError> {
-    match dispatch::prepare_now(context, &template.request).await {
+    match template.wish.prepare_now(context).await {
         Ok(prepared) => Ok(Ready {
             start: Start::Job(prepared.job().clone()),
             job: Some(prepared),

@@ -2,6 +2,7 @@
 
 use super::refused;
 use crate::director::Context;
+use crate::dispatch::Wish;
 use crate::error::DirectorError;
 use crate::limits::{PAGE_DEFAULT, PREVIEW_DEFAULT, PREVIEW_MAX};
 use crate::record::{self, Template};
@@ -169,11 +170,15 @@ async fn view(tx: &mut Tx<'_>, found: Schedule) -> Result<ScheduleView, DbError>
     for firing in schedule::open_firings_of(tx, &found.id).await? {
         open.push(firing_view(tx, firing).await?);
     }
-    let (job, precheck) = match template {
-        Some(Template {
-            request, precheck, ..
-        }) => (Some(request), precheck),
+    let (wish, precheck) = match template {
+        Some(Template { wish, precheck, .. }) => (Some(wish), precheck),
         None => (None, None),
+    };
+    let (job, call, shell) = match wish {
+        Some(Wish::Agent(request)) => (Some(*request), None, None),
+        Some(Wish::Call(request)) => (None, Some(*request), None),
+        Some(Wish::Shell(request)) => (None, None, Some(*request)),
+        None => (None, None, None),
     };
     Ok(ScheduleView {
         next: next_slot(&found),
@@ -198,6 +203,8 @@ async fn view(tx: &mut Tx<'_>, found: Schedule) -> Result<ScheduleView, DbError>
             seconds_max: Some(check.seconds_max),
         }),
         job,
+        call,
+        shell,
         open,
         last_success_at: found.last_success_ms,
         last_success_job: found.last_success_job,

@@ -227,6 +227,45 @@ fn a_schedule_lives_without_a_server() -> anyhow::Result<()> {
 }
 
 #[test]
+fn a_run_may_be_a_call_or_a_command() -> anyhow::Result<()> {
+    let stage = stage()?;
+    let add =
+        |name, more: &[&'static str]| [&["schedule", "add", name, "--every", "15m"], more].concat();
+    let look = add("look", &["--shell", "--", "git", "log", "--", "hive.txt"]);
+    let look = json(&stage, &look)?["shell"].clone();
+    assert_eq!(
+        look["command"],
+        serde_json::json!(["git", "log", "--", "hive.txt"])
+    );
+    let options = ["--shell", "--", "--repo", "repository", "--", "ls", "-l"];
+    let there = json(&stage, &add("there", &options))?;
+    assert_eq!(there["shell"]["command"], serde_json::json!(["ls", "-l"]));
+    assert_eq!(
+        (&there["job"], &there["call"]),
+        (&Value::Null, &Value::Null)
+    );
+    let repository = stage.path("repository");
+    let shown = stage.run(&["schedule", "show", "there"])?.stdout;
+    for line in [
+        "shell         ls -l".to_owned(),
+        format!("repository    {}", repository.display()),
+    ] {
+        assert!(shown.contains(&line), "{line} is not in {shown}");
+    }
+    let ask = ["--call", "--", "Is it so?", "--model", "nobody"];
+    check_error_first(&stage, &add("ask", &ask), 2, "unknown_model")?;
+    for (words, code) in [
+        (&["--call", "--shell", "--", "ls"][..], "usage"),
+        (&["--call", "--", "Is it so?", "--repo", "."], "usage"),
+        (&["--shell", "--", "--detach", "--", "ls"], "usage"),
+        (&["--shell", "--", "--repo", "."], "usage"),
+    ] {
+        check_error_first(&stage, &add("other", words), 2, code)?;
+    }
+    Ok(())
+}
+
+#[test]
 fn a_run_goes_through_a_server() -> anyhow::Result<()> {
     let stage = stage()?;
     let server = stage.up()?;

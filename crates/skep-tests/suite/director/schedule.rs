@@ -1,12 +1,15 @@
 //! Schedules with real jobs: what comes due is dispatched once, checked first where that was asked
 //! for, and counted when it has ended.
 
+mod kinds;
+
 use super::stand::{
     Engine, FIX, Setup, assert_landed, assert_no_process, assert_untouched, project, request,
 };
 use anyhow::Context as _;
 use skep_api::{
-    DispatchRequest, FiringView, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView,
+    CallRequest, DispatchRequest, FiringView, PauseRequest, PrecheckRequest, ScheduleRequest,
+    ScheduleView, ShellRequest,
 };
 use skep_db::{DbError, Tx};
 use skep_director::DirectorError;
@@ -38,20 +41,25 @@ fn hourly(project: &SourceRepository) -> ScheduleRequest {
     ScheduleRequest {
         name: "hourly".to_owned(),
         when: "0 * * * *".to_owned(),
-        job: request(project),
+        job: Some(request(project)),
         ..ScheduleRequest::default()
     }
+}
+
+/// What an agent does in each run.
+fn job(request: &mut ScheduleRequest) -> &mut DispatchRequest {
+    request.job.get_or_insert_default()
 }
 
 /// The same for an observer, whose jobs need no room.
 fn looking(project: &SourceRepository) -> ScheduleRequest {
     ScheduleRequest {
-        job: DispatchRequest {
+        job: Some(DispatchRequest {
             instruction: "Look around.".to_owned(),
             role: Some(Role::Observer),
             checks: Vec::new(),
             ..request(project)
-        },
+        }),
         ..hourly(project)
     }
 }
@@ -285,7 +293,7 @@ async fn a_request_that_no_longer_works_pauses_the_schedule(
         pause_after: Some(2),
         ..hourly(&project)
     };
-    request.job.worker = Some("fixer".to_owned());
+    job(&mut request).worker = Some("fixer".to_owned());
     engine.director.add_schedule(request).await?;
     engine.stop().await?;
     // Somebody took the worker out of the configuration.
@@ -442,8 +450,8 @@ async fn a_job_of_the_same_name_is_an_overlap(store: TestStore) -> anyhow::Resul
     let setup = Setup::new().worker("looker", "meet start\nsleep 500");
     let engine = Engine::start_on_still_clock(&store, &setup).await?;
     let mut alone = looking(&project);
-    alone.job.flow.singleton = Some("the only one".to_owned());
-    let job = engine.dispatch(alone.job.clone()).await?;
+    job(&mut alone).flow.singleton = Some("the only one".to_owned());
+    let job = engine.dispatch(job(&mut alone).clone()).await?;
     engine.director.add_schedule(alone).await?;
     engine.pass(&store, 1);
     let fired = engine.until_firing(FiringState::SkippedOverlap).await?;
@@ -535,16 +543,18 @@ async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result
         ("schedule_invalid", |r| r.name = "two words".to_owned()),
         ("schedule_invalid", |r| r.jitter_s = Some(i64::MAX)),
         ("unknown_worker", |r| {
-            r.job.worker = Some("nobody".to_owned());
+            job(r).worker = Some("nobody".to_owned());
         }),
-        ("instruction_empty", |r| r.job.instruction = String::new()),
-        ("repo_missing", |r| r.job.repo = None),
-        ("checks_missing", |r| r.job.checks.clear()),
+        ("instruction_empty", |r| job(r).instruction = String::new()),
+        ("repo_missing", |r| job(r).repo = None),
+        ("checks_missing", |r| job(r).checks.clear()),
         ("schedule_invalid", |r| {
-            r.job.idempotency_key = Some("k".to_owned());
+            job(r).idempotency_key = Some("k".to_owned());
         }),
-        ("schedule_invalid", |r| r.job.owner = Some("bob".to_owned())),
-        ("schedule_invalid", |r| r.job.flow.start_at = Some(1)),
+        ("schedule_invalid", |r| {
+            job(r).owner = Some("bob".to_owned());
+        }),
+        ("schedule_invalid", |r| job(r).flow.start_at = Some(1)),
         ("precheck_invalid", |r| {
             r.precheck = Some(PrecheckRequest::default());
         }),
@@ -561,6 +571,30 @@ async fn what_cannot_work_is_refused_at_once(store: TestStore) -> anyhow::Result
                 nothing_to_do: None,
                 seconds_max: Some(601),
             });
+        }),
+        ("work_unclear", |r| r.job = None),
+        ("work_unclear", |r| r.call = Some(CallRequest::default())),
+        ("prompt_empty", |r| {
+            r.job = None;
+            r.call = Some(CallRequest::default());
+        }),
+        ("command_missing", |r| {
+            r.job = None;
+            r.shell = Some(ShellRequest::default());
+        }),
+        ("schedule_invalid", |r| {
+            r.job = None;
+            r.call = Some(CallRequest {
+                idempotency_key: Some("k".to_owned()),
+                ..CallRequest::default()
+            });
+        }),
+        ("schedule_invalid", |r| {
+            r.job = None;
+            r.shell = Some(ShellRequest::default());
+            if let Some(shell) = &mut r.shell {
+                shell.flow.start_at = Some(1);
+            }
         }),
     ];
     for (code, change) in cases {

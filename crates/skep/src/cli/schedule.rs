@@ -45,12 +45,13 @@ pub(crate) struct TimingArguments {
 /// `skep schedule add`
 #[derive(Debug, Args)]
 #[command(
-    long_about = "Make a schedule of a job. What follows `--` is what `skep run` takes; each run \
-    is a job of its own.\n\n\
+    long_about = "Make a schedule of a job. What follows `--` is what `skep run` takes, with --call \
+    what `skep call` takes, with --shell a command; each run is a job of its own.\n\n\
     A local time that a change of the clock skips is run when the gap ends, and one that comes twice \
     is run the first time. `skep schedule next` shows both beforehand.",
     after_help = "Example: skep schedule add nightly --cron \"0 2 * * *\" --tz Europe/Berlin \\\n\
-        \x20   -- \"Update the changelog\" --repo . --check \"cargo test\""
+        \x20   -- \"Update the changelog\" --repo . --check \"cargo test\"\n\
+        Example: skep schedule add disk --every 15m --shell -- df -h /"
 )]
 pub(crate) struct ScheduleAdd {
     /// What to call it: letters, digits, `-`, `_` and `.`
@@ -101,7 +102,15 @@ pub(crate) struct ScheduleAdd {
     #[arg(long, value_name = "LENGTH", value_parser = seconds, requires = "precheck", help_heading = "Pre-check")]
     pub(crate) precheck_limit: Option<i64>,
 
-    /// The instruction and the options of `skep run`
+    /// Each run is one model call: a question and the options of `skep call` follow `--`
+    #[arg(long, conflicts_with = "shell", help_heading = "Kind")]
+    pub(crate) call: bool,
+    /// Each run is one command: it follows `--`, or the options of `skep shell` and, after a second
+    /// `--`, the command
+    #[arg(long, help_heading = "Kind")]
+    pub(crate) shell: bool,
+
+    /// The instruction and the options of `skep run`, or what --call or --shell say
     #[arg(last = true, required = true, value_name = "RUN ARGUMENTS")]
     pub(crate) run: Vec<String>,
 }

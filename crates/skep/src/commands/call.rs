@@ -30,7 +30,8 @@ fn finished(session: &Session, job: &JobView) -> Result<(), Failure> {
     }
 }
 
-fn request(call: &Call) -> Result<CallRequest, Failure> {
+/// The request that the arguments make.
+pub(super) fn request(call: &Call) -> Result<CallRequest, Failure> {
     let prompt = match (&call.prompt, &call.prompt_file) {
         (Some(text), _) => text.clone(),
         (None, Some(path)) => text_of("question", path)?,

@@ -1,29 +1,18 @@
 //! `skep schedule`: make schedules, look at them, stop and start them.
 
 mod shown;
+mod work;
 
-use super::{Session, run};
-use crate::cli::Run;
+use super::Session;
+use super::order::Order;
 use crate::cli::schedule::{Schedule, ScheduleAdd, ScheduleHistory, ScheduleNext, TimingArguments};
 use crate::config::Secrets;
 use crate::engine::OpenHome;
 use crate::failure::{Exit, Failure};
-use crate::output::one_line;
 use crate::reach::{Door, Reach};
-use clap::Parser;
-use skep_api::{
-    DispatchRequest, Page, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView,
-};
+use skep_api::{Page, PauseRequest, PrecheckRequest, ScheduleRequest, ScheduleView};
 use skep_stdx::{Clock as _, SystemClock};
 use skep_types::{FiringState, ScheduleState};
-
-/// What stands behind the `--` of `skep schedule add`.
-#[derive(Debug, Parser)]
-#[command(name = "skep schedule add NAME ... --", no_binary_name = true)]
-struct JobArguments {
-    #[command(flatten)]
-    run: Run,
-}
 
 /// Runs one of the commands.
 pub(crate) async fn schedule(session: &Session, command: &Schedule) -> Result<Exit, Failure> {
@@ -89,6 +78,11 @@ async fn add(session: &Session, arguments: &ScheduleAdd) -> Result<(), Failure> 
 
 fn request(arguments: &ScheduleAdd) -> Result<ScheduleRequest, Failure> {
     let (when, zone) = timing(&arguments.timing)?;
+    let (job, call, shell) = match work::order(arguments)? {
+        Order::Agent(request) => (Some(*request), None, None),
+        Order::Call(request) => (None, Some(*request), None),
+        Order::Shell(request) => (None, None, Some(*request)),
+    };
     Ok(ScheduleRequest {
         name: arguments.name.clone(),
         when,
@@ -106,7 +100,9 @@ fn request(arguments: &ScheduleAdd) -> Result<ScheduleRequest, Failure> {
             seconds_max: arguments.precheck_limit,
         }),
         owner: arguments.owner.clone(),
-        job: job(&arguments.run)?,
+        job,
+        call,
+        shell,
     })
 }
 
@@ -123,28 +119,6 @@ fn timing(arguments: &TimingArguments) -> Result<(String, Option<String>), Failu
         }
     };
     Ok((when, arguments.tz.clone()))
-}
-
-/// The job behind the `--`, read as `skep run` reads it.
-fn job(words: &[String]) -> Result<DispatchRequest, Failure> {
-    let arguments = JobArguments::try_parse_from(words).map_err(|error| {
-        let text = error.to_string();
-        let first = one_line(text.split("\n\n").next().unwrap_or_default());
-        let message = first.strip_prefix("error: ").unwrap_or(&first);
-        Failure::usage(
-            "usage",
-            format!("after the `--`: {message}"),
-            "what follows `--` is what `skep run` takes, without global options; see `skep run --help`",
-        )
-    })?;
-    if arguments.run.detach {
-        return Err(Failure::usage(
-            "usage",
-            "after the `--`: a run of a schedule is always detached",
-            "leave --detach out",
-        ));
-    }
-    run::request(&arguments.run)
 }
 
 async fn list(session: &Session) -> Result<(), Failure> {

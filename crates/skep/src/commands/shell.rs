@@ -22,7 +22,8 @@ fn finished(session: &Session, job: &JobView) -> Result<(), Failure> {
     }
 }
 
-fn request(shell: &ShellCommand) -> Result<ShellRequest, Failure> {
+/// The request that the arguments make.
+pub(super) fn request(shell: &ShellCommand) -> Result<ShellRequest, Failure> {
     Ok(ShellRequest {
         command: shell.command.clone(),
         repo: shell.repo.as_deref().map(absolute).transpose()?,

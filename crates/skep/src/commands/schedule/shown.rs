@@ -113,7 +113,12 @@ pub(super) fn schedule(printer: &Printer, found: &ScheduleView) -> Result<(), Fa
 type Line = (&'static str, Option<String>);
 
 fn rules(found: &ScheduleView) -> Vec<Line> {
-    let job = found.job.as_ref();
+    let (job, call, shell) = (
+        found.job.as_ref(),
+        found.call.as_ref(),
+        found.shell.as_ref(),
+    );
+    let in_shell = shell.and_then(|shell| shell.repo.clone());
     let precheck = found.precheck.as_ref();
     vec![
         ("why", found.state_reason.clone()),
@@ -127,7 +132,13 @@ fn rules(found: &ScheduleView) -> Vec<Line> {
         ("catch-up", Some(found.catch_up.to_string())),
         ("pre-check", precheck.map(|check| check.command.clone())),
         ("job", job.map(|job| job.instruction.clone())),
-        ("repository", job.and_then(|job| job.repo.clone())),
+        ("call", call.map(|call| call.prompt.clone())),
+        ("model", call.and_then(|call| call.model.clone())),
+        ("shell", shell.map(|shell| shell.command.join(" "))),
+        (
+            "repository",
+            job.and_then(|job| job.repo.clone()).or(in_shell),
+        ),
     ]
 }
 
