@@ -72,7 +72,7 @@ fn check_sizes(request: &DispatchRequest) -> Result<(), DirectorError> {
         return Err(usage(
             "kind_unavailable",
             "an instruction is for a job of kind `agent`",
-            "`skep call` asks a model, `skep shell` runs a command; leave --kind out",
+            "`skep call` asks a model, `skep shell` runs a command, and a node of a plan says `call` or `shell`; leave the kind out",
         ));
     }
     if request.checks.len() > CHECKS_MAX
