@@ -30,8 +30,7 @@ const HEAD: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_he
     ORDER BY seq DESC LIMIT 1";
 const HEAD_LOCKED: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
     ORDER BY seq DESC LIMIT 1 /*lock*/";
-pub(crate) const HEAD_IF_FREE: &str =
-    "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
+const HEAD_IF_FREE: &str = "SELECT seq, hash, signature, last_event, gaps FROM ledger_head
     ORDER BY seq DESC LIMIT 1 /*skip locked*/";
 
 /// Reads the head; `None` if there is none.
@@ -43,6 +42,12 @@ pub(crate) async fn read(tx: &mut Tx<'_>) -> Result<Option<SignedHead>, DbError>
 /// As [`read`], and holds the head until the end of the transaction, on PostgreSQL.
 pub(crate) async fn read_locked(tx: &mut Tx<'_>) -> Result<Option<SignedHead>, DbError> {
     let row = tx.query_opt(HEAD_LOCKED, &[]).await?;
+    row.as_ref().map(SignedHead::from_row).transpose()
+}
+
+/// As [`read_locked`]; `None` also when somebody else holds it.
+pub(crate) async fn read_if_free(tx: &mut Tx<'_>) -> Result<Option<SignedHead>, DbError> {
+    let row = tx.query_opt(HEAD_IF_FREE, &[]).await?;
     row.as_ref().map(SignedHead::from_row).transpose()
 }
 

@@ -13,7 +13,7 @@ use crate::append::Appended;
 use crate::digest::{Covered, Digest};
 use crate::error::LedgerError;
 use crate::gaps::{Gaps, Transactions};
-use crate::head::{self, HEAD_IF_FREE, Head, SignedHead};
+use crate::head::{self, Head};
 use crate::key::LedgerKey;
 use crate::limits::SEAL_EVENTS_MAX;
 use crate::segment::Segment;
@@ -89,6 +89,15 @@ async fn left_over(tx: &mut Tx<'_>, head: &Head) -> Result<Vec<Event>, LedgerErr
     Ok(events.collect::<Result<_, DbError>>()?)
 }
 
+/// When to seal while another sealer is at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Not at all.
+    IfFree,
+    /// After it.
+    Next,
+}
+
 /// Seals events; remembers the head it made, so as to read it and check its signature only when
 /// somebody else has made the head.
 #[derive(Debug)]
@@ -138,12 +147,15 @@ impl Sealer {
     }
 
     /// Seals up to [`SEAL_EVENTS_MAX`] events of a PostgreSQL ledger; the answer is how many.
-    pub(crate) async fn seal(&self, tx: &mut Tx<'_>) -> Result<i64, LedgerError> {
-        // Whoever holds the head's row seals; another node's sealer has nothing to do.
-        let Some(row) = tx.query_opt(HEAD_IF_FREE, &[]).await? else {
+    pub(crate) async fn seal(&self, tx: &mut Tx<'_>, turn: Turn) -> Result<i64, LedgerError> {
+        // Whoever holds the head's row seals.
+        let found = match turn {
+            Turn::IfFree => head::read_if_free(tx).await?,
+            Turn::Next => head::read_locked(tx).await?,
+        };
+        let Some(found) = found else {
             return Ok(0);
         };
-        let found = SignedHead::from_row(&row)?;
         let old = if self.trusted().as_ref() == Some(&found.head) {
             found.head
         } else {

@@ -7,7 +7,7 @@
 use crate::error::LedgerError;
 use crate::key::LedgerKey;
 use crate::limits::{SEAL_EVENTS_MAX, SEAL_POLL_MS, SEAL_RETRY_MS};
-use crate::seal::Sealer;
+use crate::seal::{Sealer, Turn};
 use crate::{APPENDED, TOPIC};
 use skep_db::{Db, DbError, Engine, Tx};
 use std::future::Future;
@@ -69,13 +69,19 @@ impl SealerService {
     /// head's row, which would write to the disk of a store where nothing happens.
     async fn seal_if(&self, woken: bool) -> Result<(), LedgerError> {
         if woken || self.db.read("seal_due", is_due).await? {
-            self.seal_pending().await?;
+            // Whoever seals at this moment sees to the rest.
+            self.seal(Turn::IfFree).await?;
         }
         Ok(())
     }
 
-    /// Seals everything that is committed and not yet sealed; the answer is how many events.
+    /// Seals everything that is committed and not yet sealed, after whoever seals at this moment;
+    /// the answer is how many events.
     pub async fn seal_pending(&self) -> Result<i64, LedgerError> {
+        self.seal(Turn::Next).await
+    }
+
+    async fn seal(&self, turn: Turn) -> Result<i64, LedgerError> {
         if self.db.engine() == Engine::Sqlite {
             return Ok(0);
         }
@@ -85,7 +91,7 @@ impl SealerService {
             let sealed = self
                 .db
                 .write("seal", async move |tx: &mut Tx<'_>| {
-                    let sealed = sealer.seal(tx).await?;
+                    let sealed = sealer.seal(tx, turn).await?;
                     if sealed > 0 {
                         tx.wake(TOPIC);
                     }

@@ -39,6 +39,46 @@ async fn parallel_appends_are_sealed_once_each(store: TestStore) -> anyhow::Resu
     Ok(())
 }
 
+/// What is asked to be sealed is sealed when the answer comes, whoever else is at it.
+#[test]
+fn a_sealer_waits_for_the_one_before_it() {
+    run_on(Backend::Postgres, async |store: TestStore| {
+        let ledger = ledger(&store).await?;
+        let (taken, go_on) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+        let (tell, wait) = (Arc::clone(&taken), Arc::clone(&go_on));
+        let other = store.open(&[skep_ledger::SCHEMA], None).await?;
+        let holding = skep_stdx::spawn("hold", async move {
+            let hold = async move |tx: &mut Tx<'_>| {
+                tx.query("SELECT seq FROM ledger_head /*lock*/", &[])
+                    .await?;
+                tell.notify_one();
+                wait.notified().await;
+                Ok::<(), DbError>(())
+            };
+            other.write("hold the head", hold).await
+        });
+        taken.notified().await;
+        count_bees(&ledger.db, "hive", 1).await?;
+        let sealer = SealerService::new(ledger.db.clone(), ledger.key.clone());
+        let sealing = skep_stdx::spawn("seal", async move { sealer.seal_pending().await });
+        while !sealing.is_finished() && !is_waited_for(&ledger.db).await? {}
+        go_on.notify_one();
+        holding.await??;
+        assert_eq!(sealing.await??, 1);
+        Ok(())
+    });
+}
+
+/// Whether a transaction of this database waits for the lock of another.
+async fn is_waited_for(db: &Db) -> Result<bool, DbError> {
+    let waits = async |tx: &mut Tx<'_>| {
+        let sql = "SELECT pid FROM pg_stat_activity
+            WHERE datname = current_database() AND wait_event_type = 'Lock' LIMIT 1";
+        Ok::<_, DbError>(tx.query_opt(sql, &[]).await?.is_some())
+    };
+    db.read("waiting", waits).await
+}
+
 /// A second connection to the same store whose commits stand still between writing their events
 /// and COMMIT, until the test lets them go on.
 struct Held {
