@@ -55,11 +55,8 @@ impl Random {
 
     fn changed(&mut self, value: &Value) -> Value {
         match value {
-            Value::Int(int) => {
-                let mut bytes = int.to_be_bytes();
-                self.flip(&mut bytes);
-                Value::Int(i64::from_be_bytes(bytes))
-            }
+            // Any bit but the sign: PostgreSQL itself refuses a segment that is as wide as all numbers.
+            Value::Int(int) => Value::Int(int ^ (1 << self.below(63))),
             Value::Text(text) => {
                 let mut bytes = text.clone().into_bytes();
                 let place = self.below(bytes.len());
