@@ -13,6 +13,6 @@ pub use binary::skep_binary;
 pub use pooler::Pooler;
 pub use process::{Meeting, RunningProcess, processes_marked};
 pub use repository::SourceRepository;
-pub use server::{PrivateServer, ServerSession};
+pub use server::{PrivateNetwork, PrivateServer, ServerSession};
 pub use store::{Backend, TestStore, run_on};
 pub use worker::worker_script;

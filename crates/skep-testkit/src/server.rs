@@ -1,9 +1,10 @@
 //! A private PostgreSQL server for one test that has to stop it, or take all of its connections.
 //!
 //! The other tests share the cluster of `SKEP_TEST_POSTGRES`, which nobody stops. This one lies in a
-//! temporary folder, listens on a Unix socket there, and keeps fsync on. A keeper process is the
-//! server's parent and does what the test says through a pipe; when the pipe closes, however the
-//! test ends, the keeper stops the server and removes the folder.
+//! temporary folder, listens on a Unix socket there, and on an address of a network namespace where
+//! it is given one, and keeps fsync on. A keeper process is the server's parent and does what the
+//! test says through a pipe; when the pipe closes, however the test ends, the keeper stops the server
+//! and removes the folder.
 
 use anyhow::Context as _;
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
@@ -23,7 +24,7 @@ static SERVERS: AtomicU32 = AtomicU32::new(0);
 /// The keeper: makes the cluster, starts the server, and then obeys `stop` (at once, as after a
 /// power cut of the server alone) and `start`, answering each with `ready`. At the end of its input
 /// it stops the server. Where the server does not start it gives back the log. `$1` is the folder,
-/// `$2` the folder of the server's programs, `$3` the settings.
+/// `$2` the folder of the server's programs, `$3` the settings, `$4` who else may connect.
 const KEEPER: &str = r#"
 trap 'rm -rf "$1"' EXIT
 give_up() { cat "$1/server.log"; exit 1; }
@@ -38,7 +39,8 @@ start() {
 stop() { kill -QUIT "$server"; wait "$server"; }
 {
     "$2/initdb" -A trust -U postgres -E UTF8 --locale=C --no-sync -D "$1/data" &&
-    printf '%s' "$3" >>"$1/data/postgresql.conf"
+    printf '%s' "$3" >>"$1/data/postgresql.conf" &&
+    printf '%s' "$4" >>"$1/data/pg_hba.conf"
 } >"$1/server.log" 2>&1 || give_up "$1"
 start "$@"
 echo ready
@@ -60,27 +62,50 @@ pub struct PrivateServer {
     output: BufReader<ChildStdout>,
 }
 
+/// A network that is a namespace's own, as a test made it.
+#[derive(Debug, Clone, Copy)]
+pub struct PrivateNetwork<'a> {
+    /// Where the namespace has its name.
+    pub namespace: &'a Path,
+    /// The server's address there; whoever is in the same 24 bits may connect.
+    pub address: &'a str,
+}
+
 impl PrivateServer {
     /// Makes and starts a server that takes `connections_max` connections.
     ///
     /// # Errors
     /// The server's programs are not on this machine, or it does not start; the message says why.
     pub fn start(connections_max: u32) -> anyhow::Result<Self> {
+        Self::run(connections_max, None)
+    }
+
+    /// The same, in a network of its own. Only root can.
+    ///
+    /// # Errors
+    /// As for [`PrivateServer::start`].
+    pub fn start_in(network: PrivateNetwork<'_>, connections_max: u32) -> anyhow::Result<Self> {
+        Self::run(connections_max, Some(network))
+    }
+
+    fn run(connections_max: u32, network: Option<PrivateNetwork<'_>>) -> anyhow::Result<Self> {
         let programs = find_programs().context(
             "no PostgreSQL server programs on this machine: run the tests with `cargo xtask test`",
         )?;
         let user = unprivileged_user()?;
         let folder = make_folder(user)?;
+        let listens = network.map_or("", |network| network.address);
         let settings = format!(
-            "listen_addresses = ''\nfsync = on\nmax_connections = {connections_max}\n\
+            "listen_addresses = '{listens}'\nfsync = on\nmax_connections = {connections_max}\n\
              unix_socket_directories = '{}'\n",
             folder.display()
         );
-        let mut command = Command::new("sh");
+        let others = network.map(|network| format!("host all all {}/24 trust\n", network.address));
+        let mut command = shell_as(user, network);
         command
             .args(["-c", KEEPER, "keeper"])
             .args([folder.as_os_str(), programs.as_os_str()])
-            .arg(settings)
+            .args([settings, others.unwrap_or_default()])
             .current_dir("/")
             .env("HOME", &folder)
             .env("LC_ALL", "C")
@@ -88,9 +113,6 @@ impl PrivateServer {
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .process_group(0);
-        if let Some((uid, gid)) = user {
-            command.uid(uid).gid(gid);
-        }
         let mut keeper = command.spawn().context("failed to start the keeper")?;
         let output = keeper.stdout.take().context("the keeper has no output")?;
         let mut server = Self {
@@ -222,6 +244,26 @@ fn unprivileged_user() -> anyhow::Result<Option<(u32, u32)>> {
     let found = user("postgres").or_else(|| user("nobody"));
     let found = found.context("root needs a user `postgres` or `nobody` to run PostgreSQL as")?;
     Ok(Some(found))
+}
+
+/// A shell that runs as `user`, in the network if there is one: entering it is root's.
+fn shell_as(user: Option<(u32, u32)>, network: Option<PrivateNetwork<'_>>) -> Command {
+    let Some(network) = network else {
+        let mut command = Command::new("sh");
+        if let Some((uid, gid)) = user {
+            command.uid(uid).gid(gid);
+        }
+        return command;
+    };
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={}", network.namespace.display()));
+    command.arg("--");
+    if let Some((uid, gid)) = user {
+        let (uid, gid) = (format!("--reuid={uid}"), format!("--regid={gid}"));
+        command.args(["setpriv", &uid, &gid, "--clear-groups"]);
+    }
+    command.arg("sh");
+    command
 }
 
 /// A short path, because the address of a Unix socket holds about a hundred bytes.

@@ -7,11 +7,10 @@
 //! killed owner left is swept by the next.
 
 use anyhow::Context as _;
+use skep_testkit::{PrivateNetwork, PrivateServer};
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::os::unix::fs::PermissionsExt as _;
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::path::Path;
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// Where `ip netns` keeps its names.
@@ -22,34 +21,8 @@ const PREFIX: &str = "skep-nodes";
 const DATABASE: &str = "db";
 /// The first three numbers of every address.
 const NETWORK: &str = "10.249.83";
-/// Where distributions keep the server's programs.
-const SERVER_PROGRAMS: &str = "/usr/lib/postgresql";
-
-/// Makes a cluster in `$1` with the programs in `$2`, listening on `$3`, and runs it until the
-/// input ends.
-const KEEPER: &str = r#"
-trap 'rm -rf "$1"' EXIT
-give_up() { cat "$1/log"; exit 1; }
-{
-    "$2/initdb" -A trust -U postgres -E UTF8 --locale=C --no-sync -D "$1/data" &&
-    echo "host all all $3/24 trust" >>"$1/data/pg_hba.conf" &&
-    cat >>"$1/data/postgresql.conf" <<END
-listen_addresses = '$3'
-unix_socket_directories = '$1'
-log_lock_waits = on
-END
-} >"$1/log" 2>&1 || give_up "$1"
-"$2/postgres" -D "$1/data" >>"$1/log" 2>&1 &
-server=$!
-until grep -qsx 'ready *' "$1/data/postmaster.pid"; do
-    kill -0 "$server" 2>/dev/null || give_up "$1"
-    sleep 0.02
-done
-echo ready
-cat >/dev/null
-kill -QUIT "$server"
-wait "$server"
-"#;
+/// What the machines of one test have together.
+const CONNECTIONS_MAX: u32 = 100;
 
 /// The sets of machines that this process has made.
 static SETS: AtomicU32 = AtomicU32::new(0);
@@ -59,7 +32,7 @@ pub(super) struct Hosts {
     /// What the names of its namespaces begin with.
     prefix: String,
     names: Vec<String>,
-    server: Option<Server>,
+    server: Option<PrivateServer>,
 }
 
 impl Hosts {
@@ -84,7 +57,11 @@ impl Hosts {
             hosts.plug_in(name)?;
         }
         hosts.introduce()?;
-        hosts.server = Some(Server::start(&hosts)?);
+        let network = PrivateNetwork {
+            namespace: &Path::new(NAMES).join(hosts.namespace(DATABASE)),
+            address: &address(0),
+        };
+        hosts.server = Some(PrivateServer::start_in(network, CONNECTIONS_MAX)?);
         Ok(Some(hosts))
     }
 
@@ -96,8 +73,7 @@ impl Hosts {
     /// The same for the test, which is on no machine.
     pub(super) fn database_address(&self) -> anyhow::Result<String> {
         let server = self.server.as_ref().context("the server is up")?;
-        let folder = server.folder.path().display();
-        Ok(format!("host={folder} user=postgres dbname=postgres"))
+        Ok(server.address())
     }
 
     /// A command on a machine; the process is the program's own.
@@ -190,52 +166,6 @@ impl Drop for Hosts {
     }
 }
 
-/// The server, with its data in a folder of its own.
-struct Server {
-    folder: tempfile::TempDir,
-    keeper: Child,
-}
-
-impl Server {
-    fn start(hosts: &Hosts) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir()?;
-        // It refuses to run as root.
-        let user = ["postgres", "nobody"].into_iter().find_map(user_id);
-        let (user, group) = user.context("there is a user to run PostgreSQL as")?;
-        std::os::unix::fs::chown(folder.path(), Some(user), Some(group))?;
-        let mut command = hosts.command(DATABASE, "setpriv");
-        command
-            .arg(format!("--reuid={user}"))
-            .arg(format!("--regid={group}"))
-            .args(["--clear-groups", "sh", "-c", KEEPER, "keeper"])
-            .arg(folder.path())
-            .arg(server_programs()?)
-            .arg(address(0))
-            .current_dir("/")
-            .env("LC_ALL", "C")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let keeper = command.spawn().context("failed to start the keeper")?;
-        let mut server = Self { folder, keeper };
-        let output = server.keeper.stdout.take().context("it has an output")?;
-        let (mut output, mut text) = (BufReader::new(output), String::new());
-        output.read_line(&mut text)?;
-        if text.trim() != "ready" {
-            output.read_to_string(&mut text)?;
-            anyhow::bail!("the database server did not start:\n{text}");
-        }
-        Ok(server)
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        drop(self.keeper.stdin.take());
-        let _ = self.keeper.wait();
-    }
-}
-
 fn address(number: usize) -> String {
     format!("{NETWORK}.{}", number + 1)
 }
@@ -250,31 +180,6 @@ fn ip<const N: usize>(arguments: [&str; N]) -> anyhow::Result<()> {
     let why = String::from_utf8_lossy(&output.stderr);
     anyhow::ensure!(output.status.success(), "ip {}: {why}", arguments.join(" "));
     Ok(())
-}
-
-/// A user's number and that of its group.
-fn user_id(name: &str) -> Option<(u32, u32)> {
-    let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = users
-        .lines()
-        .find(|line| line.split(':').next() == Some(name))?;
-    let mut fields = line.split(':').skip(2);
-    let mut number = || fields.next()?.parse().ok();
-    Some((number()?, number()?))
-}
-
-fn server_programs() -> anyhow::Result<PathBuf> {
-    let mut folders: Vec<PathBuf> = std::fs::read_dir(SERVER_PROGRAMS)
-        .with_context(|| format!("there is no PostgreSQL server in {SERVER_PROGRAMS}"))?
-        .filter_map(|entry| Some(entry.ok()?.path().join("bin")))
-        .filter(|folder| is_program(&folder.join("initdb")))
-        .collect();
-    folders.sort();
-    folders.pop().context("there is no initdb")
-}
-
-fn is_program(path: &Path) -> bool {
-    std::fs::metadata(path).is_ok_and(|found| found.permissions().mode() & 0o100 != 0)
 }
 
 /// Takes away what a process made that is no more.
