@@ -16,7 +16,7 @@ pub(super) const BINARY_VARIABLE: &str = "SKEP_BIN";
 /// An engine killed over a thousand running attempts.
 pub(super) fn thousand(options: &Options) -> Result<Report> {
     let attempts = if options.quick { "40" } else { "1000" };
-    let test = "crash::long::attempts_under_way_are_taken_back";
+    let test = "crash::long::";
     let said = format!("{attempts} on each store");
     run("thousand", test, ("SKEP_TEST_ATTEMPTS", attempts), said)
 }
@@ -47,9 +47,16 @@ fn run(name: &str, test: &str, (variable, count): (&str, &str), said: String) ->
         Some(_) => None,
         None => Some(Cluster::start(&server_programs()?)?),
     };
+    let of_suite = ["test", "--package", "skep-tests", "--test", "suite", test];
+    // A name that no test has is no success.
+    let mut list = workspace.cargo();
+    let listed = process::output(list.args(of_suite).args(["--", "--list"]))?;
+    if !listed.lines().any(|line| line.ends_with(": test")) {
+        anyhow::bail!("the suite has no test `{test}`");
+    }
     let mut tests = workspace.cargo();
     tests
-        .args(["test", "--package", "skep-tests", "--test", "suite", test])
+        .args(of_suite)
         .args(["--", "--nocapture", "--test-threads=1"])
         .env(variable, count)
         .env(BINARY_VARIABLE, workspace.binary());
