@@ -8,7 +8,7 @@ pub use memory::ClaimMemory;
 use crate::event::{JobClaimed, record};
 use crate::flow::{FlowPolicy, order_ms};
 use crate::lease::{Lease, lease_end};
-use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX, PAUSED_QUEUES_MAX};
+use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX};
 use crate::line::admit_due;
 use crate::row::{Held, Job, live_job_columns};
 use pick::{Lane, Taken, Waiting};
@@ -192,7 +192,7 @@ async fn weigh(tx: &mut Tx<'_>, policy: &FlowPolicy, limit: i64) -> Result<Vec<R
         let lane = (&*queue, &*project, backend.as_deref(), key.as_deref());
         taken.add(lane, row.get("running")?);
     }
-    let paused = crate::pause::paused(tx, PAUSED_QUEUES_MAX).await?;
+    let paused = crate::pause::paused_queues(tx).await?;
     let now = tx.now_ms().await?;
     let mut rates = crate::rate::Rates::read(tx, policy, now).await?;
     let picked = pick::pick(&lanes, policy, &paused, taken, &mut rates, limit);

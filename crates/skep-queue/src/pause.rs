@@ -43,12 +43,8 @@ pub async fn resume_queue(tx: &mut Tx<'_>, queue: &str) -> Result<bool, PauseErr
 
 /// The paused queues, by name.
 pub async fn paused_queues(tx: &mut Tx<'_>) -> Result<BTreeSet<String>, DbError> {
-    paused(tx, PAUSED_QUEUES_MAX).await
-}
-
-pub(crate) async fn paused(tx: &mut Tx<'_>, limit: i64) -> Result<BTreeSet<String>, DbError> {
     let sql = "SELECT queue FROM queue_pause ORDER BY queue LIMIT ?1";
-    let rows = tx.query(sql, params![limit]).await?;
+    let rows = tx.query(sql, params![PAUSED_QUEUES_MAX]).await?;
     rows.iter().map(|row| row.get("queue")).collect()
 }
 
