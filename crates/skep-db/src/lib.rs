@@ -11,6 +11,7 @@
 mod archive;
 mod database;
 mod error;
+mod given;
 pub mod limits;
 mod locals;
 mod migrate;

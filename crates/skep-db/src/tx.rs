@@ -2,6 +2,7 @@
 
 use crate::database::Engine;
 use crate::error::FAILED_STATEMENT;
+use crate::given::Given;
 use crate::locals::LEFT_BEHIND;
 use crate::rows::{List, Rows};
 use crate::value::{Row, Value};
@@ -85,25 +86,52 @@ impl<'c> Tx<'c> {
 
     /// Runs a statement; the answer is the number of rows it changed.
     pub async fn execute(&mut self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        self.statements += 1;
-        let answer = match &self.connection {
-            Connection::Sqlite(session) => session.execute(sql, params),
-            Connection::Postgres(session) => session.execute(sql, params).await,
-        };
-        self.failed |= answer.is_err();
-        answer
+        self.run(sql, Given::Values(params)).await
+    }
+
+    /// Runs a statement over `rows`; the answer is how many rows it changed in all. Many rows take
+    /// several statements, one after the other.
+    pub async fn execute_rows(&mut self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
+        self.run(sql, Given::Rows(rows)).await
+    }
+
+    /// Runs a statement over a `list`, whose values follow `params`; the answer is how many rows it
+    /// changed in all. Many values take several statements, one after the other.
+    pub async fn execute_list(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<u64, DbError> {
+        self.run(sql, Given::List(params, list)).await
+    }
+
+    /// As [`Tx::execute`], when nobody asks how many rows it changed. PostgreSQL gets it together
+    /// with the next statement that is waited for, or with the COMMIT, in one round trip; what it
+    /// says against it is that statement's error, or the commit's. SQLite runs it at once.
+    pub async fn execute_later(&mut self, sql: &str, params: &[Value]) -> Result<(), DbError> {
+        self.run_later(sql, Given::Values(params)).await
+    }
+
+    /// [`Tx::execute_rows`] in the manner of [`Tx::execute_later`].
+    pub async fn execute_rows_later(&mut self, sql: &str, rows: &Rows) -> Result<(), DbError> {
+        self.run_later(sql, Given::Rows(rows)).await
+    }
+
+    /// [`Tx::execute_list`] in the manner of [`Tx::execute_later`].
+    pub async fn execute_list_later(
+        &mut self,
+        sql: &str,
+        params: &[Value],
+        list: &List,
+    ) -> Result<(), DbError> {
+        self.run_later(sql, Given::List(params, list)).await
     }
 
     /// Runs a query; the answer is all of its rows, so every query carries a LIMIT of its own
     /// or reads what is bounded.
     pub async fn query(&mut self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
-        self.statements += 1;
-        let answer = match &self.connection {
-            Connection::Sqlite(session) => session.query(sql, params),
-            Connection::Postgres(session) => session.query(sql, params).await,
-        };
-        self.failed |= answer.is_err();
-        answer
+        self.ask(sql, Given::Values(params)).await
     }
 
     /// Runs a query of at most one row.
@@ -121,59 +149,9 @@ impl<'c> Tx<'c> {
             })
     }
 
-    /// Runs a statement over `rows`; the answer is how many rows it changed in all. Many rows take
-    /// several statements, one after the other.
-    pub async fn execute_rows(&mut self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
-        let answer = match &self.connection {
-            Connection::Sqlite(session) => {
-                self.statements += rows.for_sqlite().count() as u64;
-                session.execute_rows(sql, rows)
-            }
-            Connection::Postgres(session) => {
-                self.statements += rows.postgres_pieces() as u64;
-                session.execute_rows(sql, rows).await
-            }
-        };
-        self.failed |= answer.is_err();
-        answer
-    }
-
     /// As [`Tx::execute_rows`], for a statement that answers rows.
     pub async fn query_rows(&mut self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
-        let answer = match &self.connection {
-            Connection::Sqlite(session) => {
-                self.statements += rows.for_sqlite().count() as u64;
-                session.query_rows(sql, rows)
-            }
-            Connection::Postgres(session) => {
-                self.statements += rows.postgres_pieces() as u64;
-                session.query_rows(sql, rows).await
-            }
-        };
-        self.failed |= answer.is_err();
-        answer
-    }
-
-    /// Runs a statement over a `list`, whose values follow `params`; the answer is how many rows it
-    /// changed in all. Many values take several statements, one after the other.
-    pub async fn execute_list(
-        &mut self,
-        sql: &str,
-        params: &[Value],
-        list: &List,
-    ) -> Result<u64, DbError> {
-        let answer = match &self.connection {
-            Connection::Sqlite(session) => {
-                self.statements += list.for_sqlite().count() as u64;
-                session.execute_list(sql, params, list)
-            }
-            Connection::Postgres(session) => {
-                self.statements += list.postgres_pieces() as u64;
-                session.execute_list(sql, params, list).await
-            }
-        };
-        self.failed |= answer.is_err();
-        answer
+        self.ask(sql, Given::Rows(rows)).await
     }
 
     /// As [`Tx::execute_list`], for a statement that answers rows.
@@ -183,18 +161,44 @@ impl<'c> Tx<'c> {
         params: &[Value],
         list: &List,
     ) -> Result<Vec<Row>, DbError> {
+        self.ask(sql, Given::List(params, list)).await
+    }
+
+    async fn run(&mut self, sql: &str, given: Given<'_>) -> Result<u64, DbError> {
+        self.count(given);
         let answer = match &self.connection {
-            Connection::Sqlite(session) => {
-                self.statements += list.for_sqlite().count() as u64;
-                session.query_list(sql, params, list)
-            }
-            Connection::Postgres(session) => {
-                self.statements += list.postgres_pieces() as u64;
-                session.query_list(sql, params, list).await
-            }
+            Connection::Sqlite(session) => session.execute_given(sql, given),
+            Connection::Postgres(session) => session.execute(sql, given).await,
         };
         self.failed |= answer.is_err();
         answer
+    }
+
+    async fn run_later(&mut self, sql: &str, given: Given<'_>) -> Result<(), DbError> {
+        self.count(given);
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => session.execute_given(sql, given).map(|_| ()),
+            Connection::Postgres(session) => session.execute_later(sql, given).await,
+        };
+        self.failed |= answer.is_err();
+        answer
+    }
+
+    async fn ask(&mut self, sql: &str, given: Given<'_>) -> Result<Vec<Row>, DbError> {
+        self.count(given);
+        let answer = match &self.connection {
+            Connection::Sqlite(session) => session.query_given(sql, given),
+            Connection::Postgres(session) => session.query(sql, given).await,
+        };
+        self.failed |= answer.is_err();
+        answer
+    }
+
+    fn count(&mut self, given: Given<'_>) {
+        self.statements += match self.connection {
+            Connection::Sqlite(_) => given.sqlite_pieces(),
+            Connection::Postgres(_) => given.postgres_pieces(),
+        } as u64;
     }
 
     /// Runs several statements without parameters, as a migration does.

@@ -98,15 +98,23 @@ pub(crate) async fn run(context: Arc<Context>) -> Result<(), EngineError> {
     let mut queue = context.db.listen(skep_queue::TOPIC);
     let mut freed = context.running.freed();
     let mut stop = context.running.stopping();
-    let (mut hindrance, mut unsure) = (None, false);
+    let (mut hindrance, mut unsure, mut all_taken) = (None, false, false);
     while !*stop.borrow_and_update() {
         if works {
-            let found = claim_and_begin(&context, &for_steps, &mut unsure).await;
-            tell(&mut hindrance, found);
+            match claim_and_begin(&context, &for_steps, &mut unsure).await {
+                Ok(all) => {
+                    all_taken = all;
+                    tell(&mut hindrance, None);
+                }
+                Err(found) => {
+                    all_taken = false;
+                    tell(&mut hindrance, Some(found));
+                }
+            }
         }
         tokio::select! {
             _ = queue.changed() => {}
-            _ = freed.changed() => {}
+            _ = freed.changed(), if !all_taken => {}
             _ = stop.changed() => {}
             () = tokio::time::sleep(Duration::from_millis(POLL_MS)) => {}
         }
@@ -149,31 +157,33 @@ async fn clear_attempts(context: &Context) -> Result<(), DirectorError> {
     Ok(())
 }
 
-/// Takes what there are slots for; the answer is what hinders it. `unsure` says whether an earlier
-/// claim may have taken something that nobody works on, which nobody else could until it lapsed.
+/// Takes what there are slots for; the answer is whether nobody was left in the line, or what
+/// hinders it. `unsure` says whether an earlier claim may have taken something that nobody works on,
+/// which nobody else could until it lapsed.
 async fn claim_and_begin(
     context: &Context,
     for_steps: &Arc<Context>,
     unsure: &mut bool,
-) -> Option<String> {
+) -> Result<bool, String> {
     // What this engine cannot finish it does not begin.
     if let Some(shortage) = room::shortage(&context.home) {
-        return Some(shortage.to_string());
+        return Err(shortage.to_string());
     }
     if *unsure {
-        if let Err(error) = heartbeat::give_back_idle(context).await {
-            return Some(describe(&error));
-        }
+        let given_back = heartbeat::give_back_idle(context).await;
+        given_back.map_err(|error| describe(&error))?;
         *unsure = false;
     }
-    match claim(context).await {
-        Ok(claims) => claims.into_iter().for_each(|claim| begin(for_steps, claim)),
-        Err(error) => {
-            *unsure = matches!(error, DbError::CommitUnknown { .. });
-            return Some(describe(&error));
-        }
+    let slots = context.engine.slots - context.running.count();
+    if slots <= 0 {
+        return Ok(false);
     }
-    None
+    let claims = claim(context, slots).await.map_err(|error| {
+        *unsure = matches!(error, DbError::CommitUnknown { .. });
+        describe(&error)
+    })?;
+    claims.into_iter().for_each(|claim| begin(for_steps, claim));
+    Ok(context.claims.left_nothing())
 }
 
 /// Says what hinders the engine when it begins, changes or ends, and not every time it looks.
@@ -197,11 +207,7 @@ fn tell(told: &mut Option<String>, found: Option<String>) {
     *told = found;
 }
 
-async fn claim(context: &Context) -> Result<Vec<Claim>, DbError> {
-    let slots = context.engine.slots - context.running.count();
-    if slots <= 0 {
-        return Ok(Vec::new());
-    }
+async fn claim(context: &Context, slots: i64) -> Result<Vec<Claim>, DbError> {
     let request = ClaimRequest {
         node: context.node.clone(),
         slots,

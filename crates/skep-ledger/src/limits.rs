@@ -8,6 +8,9 @@ pub const SEAL_EVENTS_MAX: i64 = 512;
 /// Gaps among the event numbers of a PostgreSQL ledger: transactions under way, and those that
 /// failed in their last step while an older one goes on. The head holds them, 24 bytes each.
 pub const GAPS_MAX: usize = 512;
+/// The least time from one seal to the next on PostgreSQL: each is a transaction with a signature, so
+/// under load they are for many events, and for one a person does not see the difference.
+pub const SEAL_APART_MS: u64 = 10;
 /// How long a PostgreSQL event waits for its seal when no wake-up reaches the sealer.
 pub const SEAL_POLL_MS: u64 = 100;
 /// How long the sealer waits after the store failed, before it tries again.

@@ -6,7 +6,7 @@
 
 use crate::error::LedgerError;
 use crate::key::LedgerKey;
-use crate::limits::{SEAL_EVENTS_MAX, SEAL_POLL_MS, SEAL_RETRY_MS};
+use crate::limits::{SEAL_APART_MS, SEAL_EVENTS_MAX, SEAL_POLL_MS, SEAL_RETRY_MS};
 use crate::seal::{Sealer, Turn};
 use crate::{APPENDED, TOPIC};
 use skep_db::{Db, DbError, Engine, Tx};
@@ -55,10 +55,11 @@ impl SealerService {
                     SEAL_RETRY_MS
                 }
             };
+            let apart = tokio::time::sleep(Duration::from_millis(SEAL_APART_MS));
             woken = tokio::select! {
                 () = &mut stop => break,
                 // The sender lives in `db`, so this never fails while the service runs.
-                _ = appended.changed() => true,
+                () = async { appended.changed().await.ok(); apart.await } => true,
                 () = tokio::time::sleep(Duration::from_millis(pause_ms)) => false,
             };
         }

@@ -34,8 +34,7 @@ pub(crate) async fn numbered(
 
 /// Writes events under numbers that the server draws, on PostgreSQL.
 pub(crate) async fn drawn(tx: &mut Tx<'_>, events: Vec<Appended>) -> Result<(), DbError> {
-    tx.execute_rows(DRAWN, &rows(events)).await?;
-    Ok(())
+    tx.execute_rows_later(DRAWN, &rows(events)).await
 }
 
 /// As [`drawn`], for one event; the answer is its number.

@@ -5,7 +5,7 @@
 
 use crate::change::lock;
 use crate::error::AttemptError;
-use crate::event::{AttemptEnded, AttemptStarted, record};
+use crate::event::{AttemptEnded, AttemptStarted, note};
 use crate::lease::Lease;
 use crate::limits::{NAME_BYTES_MAX, SESSION_BYTES_MAX};
 use crate::row::{ATTEMPT_COLUMNS, Attempt, Job};
@@ -73,7 +73,7 @@ pub async fn attempt_started(
         attempt: attempt.clone(),
         fence: lease.fence,
     };
-    record(tx, &lease.job, &event).await?;
+    note(tx, &lease.job, &event).await?;
     Ok(())
 }
 
@@ -93,7 +93,7 @@ pub async fn attempt_ended(
         });
     }
     let sql = "UPDATE job SET attempts_used = attempts_used + ?2, attempt_open = 0 WHERE id = ?1";
-    tx.execute(sql, params![lease.job.as_str(), end.counts_as_attempt])
+    tx.execute_later(sql, params![lease.job.as_str(), end.counts_as_attempt])
         .await?;
     write_and_record(tx, &job, &node, end).await?;
     Ok(())
@@ -187,7 +187,7 @@ async fn write_and_record(
         counted: end.counts_as_attempt,
         model_as_requested: as_requested(&requested, job, end),
     };
-    record(tx, &job.id, &event).await
+    note(tx, &job.id, &event).await
 }
 
 /// Writes how attempts ended; the answer is the models that were asked for, by job.

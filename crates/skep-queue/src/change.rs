@@ -77,7 +77,7 @@ async fn write(tx: &mut Tx<'_>, job: &Job, timed: bool, now: i64) -> Result<(), 
         order_ms(job.run_at_ms, job.priority),
         line,
     ];
-    tx.execute(sql, values).await?;
+    tx.execute_later(sql, values).await?;
     Ok(())
 }
 
@@ -85,11 +85,11 @@ async fn write(tx: &mut Tx<'_>, job: &Job, timed: bool, now: i64) -> Result<(), 
 /// settles whatever waited for them.
 pub(crate) async fn move_to_history(tx: &mut Tx<'_>, jobs: &[&Job]) -> Result<(), DbError> {
     let rows = jobs.iter().map(|job| history_values(job));
-    tx.execute_rows(WRITE_HISTORY, &Rows::new(&HISTORY_KINDS, rows))
+    tx.execute_rows_later(WRITE_HISTORY, &Rows::new(&HISTORY_KINDS, rows))
         .await?;
     let numbers = List::of_ints(jobs.iter().map(|job| job.number));
     let sql = "DELETE FROM job WHERE number /*in list*/";
-    tx.execute_list(sql, &[], &numbers).await?;
+    tx.execute_list_later(sql, &[], &numbers).await?;
     let ended: Vec<Ended> = jobs
         .iter()
         .map(|job| Ended {

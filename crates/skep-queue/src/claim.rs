@@ -5,7 +5,7 @@ mod pick;
 
 pub use memory::ClaimMemory;
 
-use crate::event::{JobClaimed, record};
+use crate::event::{JobClaimed, note};
 use crate::flow::{FlowPolicy, order_ms};
 use crate::lease::{Lease, lease_end};
 use crate::limits::{CLAIM_JOBS_MAX, CLAIM_LANES_MAX};
@@ -63,6 +63,7 @@ impl Claim {
 /// left in `verifying` or `landing` keeps its state and gets a lease only.
 pub async fn claim(tx: &mut Tx<'_>, request: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
     let limit = request.slots.clamp(0, CLAIM_JOBS_MAX);
+    request.memory.leaves_nothing(false);
     if limit == 0 {
         return Ok(Vec::new());
     }
@@ -113,12 +114,15 @@ async fn from_the_beginning(
         front = tx.query_one(FRONT, params![now]).await?;
     }
     let Some(lane) = front.get::<Option<String>>("lane")? else {
+        request.memory.leaves_nothing(true);
         return Ok(Vec::new());
     };
     if !is_free(&front, &request.policy)? {
         return weigh(tx, &request.policy, limit).await;
     }
     let rows = tx.query(CLAIMABLE, params![&lane, i64::MIN, limit]).await?;
+    let all = i64::try_from(rows.len()).is_ok_and(|count| count < limit);
+    request.memory.leaves_nothing(all);
     if tx.engine() == Engine::Postgres
         && let Some(last) = rows.last()
     {
@@ -230,7 +234,7 @@ async fn lanes(tx: &mut Tx<'_>, after: &str, limit: i64) -> Result<Vec<Lane>, Db
     };
     if end != after {
         let sql = "UPDATE queue_gate SET after_lane = ?1 WHERE one = 1";
-        tx.execute(sql, params![end]).await?;
+        tx.execute_later(sql, params![end]).await?;
     }
     Ok(lanes)
 }
@@ -291,7 +295,7 @@ async fn take(
         WHERE number /*in list*/";
     let values = params![held.node.as_str(), held.until_ms, now];
     let list = List::of_ints(claims.iter().map(|claim| claim.job.number));
-    tx.execute_list(sql, values, &list).await?;
+    tx.execute_list_later(sql, values, &list).await?;
     let fences: Vec<(&JobId, Fence)> = claims
         .iter()
         .map(|claim| (&claim.job.id, claim.fence))
@@ -305,7 +309,7 @@ async fn take(
             to: claim.job.state,
             attempt: claim.attempt.clone(),
         };
-        record(tx, &claim.job.id, &event).await?;
+        note(tx, &claim.job.id, &event).await?;
     }
     Ok(claims)
 }

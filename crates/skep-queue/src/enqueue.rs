@@ -69,7 +69,7 @@ pub async fn enqueue(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueE
         if !answer.created && new.idempotency_key.is_some() {
             let sql = "UPDATE job_key SET job_id = ?3 WHERE owner = ?1 AND idempotency_key = ?2";
             let key = new.idempotency_key.as_ref();
-            tx.execute(sql, params![&new.owner, key, answer.id.as_str()])
+            tx.execute_later(sql, params![&new.owner, key, answer.id.as_str()])
                 .await?;
         }
         return Ok(answer);
@@ -270,7 +270,7 @@ async fn put_off(tx: &mut Tx<'_>, row: &Row, debounce: &Debounce, now: i64) -> R
         WHERE id = ?1";
     let order_ms = flow::order_ms(run_at_ms, row.get("priority")?);
     let line = Line::of_due(run_at_ms, now);
-    tx.execute(sql, params![id.as_str(), run_at_ms, order_ms, line, now])
+    tx.execute_later(sql, params![id.as_str(), run_at_ms, order_ms, line, now])
         .await?;
     record(tx, &id, &JobPutOff { run_at_ms }).await
 }

@@ -261,7 +261,8 @@ event! {
     }
 }
 
-/// Appends an event about `job` and wakes whoever follows the queue.
+/// Appends an event about `job` that may have put it, or another, in the line, and wakes whoever
+/// claims.
 pub(crate) async fn record<P: Payload>(
     tx: &mut Tx<'_>,
     job: &JobId,
@@ -270,4 +271,13 @@ pub(crate) async fn record<P: Payload>(
     skep_ledger::append(tx, job.as_str(), payload).await?;
     tx.wake(crate::TOPIC);
     Ok(())
+}
+
+/// Appends an event about `job` that put nobody in the line.
+pub(crate) async fn note<P: Payload>(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    payload: &P,
+) -> Result<(), DbError> {
+    Ok(skep_ledger::append(tx, job.as_str(), payload).await?)
 }

@@ -3,7 +3,7 @@
 use crate::attempt::{AttemptEnd, as_requested, is_open, write_ends};
 use crate::change::move_to_history;
 use crate::error::AdvanceError;
-use crate::event::{JobFinished, record};
+use crate::event::{JobFinished, note};
 use crate::lease::{Lease, holder};
 use crate::limits::BATCH_JOBS_MAX;
 use crate::row::{Held, Job, live_job_columns};
@@ -112,7 +112,7 @@ async fn write(tx: &mut Tx<'_>, mut ended: Vec<(Job, Held, &Finish)>) -> Result<
         let model_as_requested = as_requested(&requested, job, &finish.attempt);
         end(job, finish, counted, now);
         let event = finished(from, fence, finish, attempt, counted, model_as_requested);
-        record(tx, &job.id, &event).await?;
+        note(tx, &job.id, &event).await?;
     }
     let jobs: Vec<Job> = ended.into_iter().map(|(job, ..)| job).collect();
     let ids: Vec<&JobId> = jobs.iter().map(|job| &job.id).collect();

@@ -3,7 +3,7 @@
 //! Owns `job` (live), `job_history` (ended), `job_key`, `attempt`, `queue_pause`, `queue_gate` and
 //! `queue_rate`, and the tables of [`schedule`] and [`graph`]; the view `job_all` shows both kinds of
 //! job. Every function joins the caller's transaction, appends a ledger event for every change and
-//! wakes [`TOPIC`].
+//! wakes [`TOPIC`] when there may be something to claim.
 //!
 //! Invariants:
 //! - a job's state changes only along `JobState::to`; what was refused is recorded;
@@ -66,7 +66,7 @@ pub use wake::wake_job;
 
 use skep_db::{SchemaPart, Step, Table};
 
-/// The topic that is woken after every change of a job.
+/// The topic that is woken after every change that may have put a job in the line.
 pub const TOPIC: &str = "queue";
 
 /// The tables of this crate.

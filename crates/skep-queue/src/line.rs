@@ -3,7 +3,7 @@
 //! A job that waits for a slot is in the line; one whose time has not come stands beside it, so
 //! that it is in nobody's way. Only [`admit_due`] brings it in.
 
-use crate::event::{JobAdvanced, record};
+use crate::event::{JobAdvanced, note};
 use crate::limits::DUE_JOBS_MAX;
 use skep_db::{DbError, List, Tx, Value, params};
 use skep_types::{JobId, JobState};
@@ -88,7 +88,7 @@ pub(crate) async fn admit_due(tx: &mut Tx<'_>) -> Result<(), DbError> {
                 fence: None,
                 lease_kept: false,
             };
-            record(tx, &id, &event).await?;
+            note(tx, &id, &event).await?;
         }
     }
     let sql = "UPDATE job SET line = 1,
@@ -98,8 +98,7 @@ pub(crate) async fn admit_due(tx: &mut Tx<'_>) -> Result<(), DbError> {
                 THEN 'queued' ELSE state END
         WHERE number /*in list*/";
     let list = List::of_ints(numbers);
-    tx.execute_list(sql, params![now], &list).await?;
-    Ok(())
+    tx.execute_list_later(sql, params![now], &list).await
 }
 
 #[cfg(test)]

@@ -89,7 +89,8 @@ impl Rates {
         for (name, limited) in self.limits.iter().filter(|(_, limited)| limited.changed) {
             let sql = "INSERT INTO queue_rate (name, next_us) VALUES (?1, ?2)
                 ON CONFLICT (name) DO UPDATE SET next_us = excluded.next_us";
-            tx.execute(sql, params![name, limited.next_us]).await?;
+            tx.execute_later(sql, params![name, limited.next_us])
+                .await?;
         }
         Ok(())
     }

@@ -1,6 +1,6 @@
 //! Recording what was refused.
 
-use crate::event::{TransitionRefused, record};
+use crate::event::{TransitionRefused, note};
 use crate::read;
 use serde::{Deserialize, Serialize};
 use skep_db::{DbError, Tx};
@@ -34,5 +34,5 @@ pub async fn record_refusal(
         to,
         fence,
     };
-    record(tx, job, &event).await
+    note(tx, job, &event).await
 }

@@ -65,8 +65,8 @@ async fn move_back(tx: &mut Tx<'_>, job: &JobId, attempts_max: i64) -> Result<()
         order_ms(now, ended.priority),
         Line::Ready,
     ];
-    tx.execute(sql, values).await?;
+    tx.execute_later(sql, values).await?;
     let sql = "DELETE FROM job_history WHERE id = ?1";
-    tx.execute(sql, params![job.as_str()]).await?;
+    tx.execute_later(sql, params![job.as_str()]).await?;
     Ok(())
 }

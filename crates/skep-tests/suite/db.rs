@@ -1,5 +1,6 @@
 //! One meaning of a transaction on both engines.
 
+mod later;
 mod pooler;
 mod reconnect;
 

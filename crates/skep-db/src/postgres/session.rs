@@ -2,14 +2,16 @@
 
 use super::Shared;
 use super::address::Statements;
+use super::later::{self, Later, Refused};
+use super::statement::Prepared;
 use crate::DbError;
-use crate::rows::{Column, List, Rows};
+use crate::given::Given;
 use crate::sql::Known;
-use crate::value::{ColumnNames, Row, Value};
+use crate::value::Row;
 use deadpool_postgres::ClientWrapper;
 use std::cell::RefCell;
+use std::sync::Arc;
 use tokio_postgres::error::{Severity, SqlState};
-use tokio_postgres::types::{ToSql, Type};
 
 /// The server's time in milliseconds.
 pub(crate) const NOW: &str =
@@ -22,6 +24,8 @@ pub(crate) struct Session<'c> {
     /// Set by the first error after which the transaction must be run again, whatever the
     /// closure makes of that error.
     pub(super) broken: &'c RefCell<Option<Broken>>,
+    /// What goes out ahead of the next statement that is waited for.
+    pub(super) later: &'c RefCell<Vec<Later>>,
 }
 
 /// Why a transaction must be run again.
@@ -33,175 +37,107 @@ pub(super) enum Broken {
 }
 
 impl Session<'_> {
-    pub(crate) async fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
-        let known = self.shared.rewriter.postgres(sql);
-        self.executed(&known.text, &typed(params)).await
-    }
-
-    pub(crate) async fn execute_rows(&self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
-        let known = self.shared.rewriter.postgres_rows(sql, rows);
-        if let Some((_, values)) = rows.few() {
-            return self.executed(&known.text, &typed(values)).await;
-        }
+    pub(crate) async fn execute(&self, sql: &str, given: Given<'_>) -> Result<u64, DbError> {
+        let known = self.known(sql, given);
         let mut changed = 0;
-        for columns in rows.for_postgres() {
-            changed += self.executed(&known.text, &arrays(&columns)).await?;
+        for piece in given.for_postgres() {
+            let statement = self.prepare(Arc::clone(&known)).await?;
+            let sent = statement.execute(self.client, &piece);
+            changed += self.behind_later(&known.text, sent).await?;
         }
         Ok(changed)
     }
 
-    pub(crate) async fn query(&self, sql: &str, params: &[Value]) -> Result<Vec<Row>, DbError> {
-        let known = self.shared.rewriter.postgres(sql);
-        self.queried(&known, &typed(params)).await
+    /// Leaves the statement to the next one that is waited for.
+    pub(crate) async fn execute_later(&self, sql: &str, given: Given<'_>) -> Result<(), DbError> {
+        if given.postgres_pieces() != 1 {
+            return self.execute(sql, given).await.map(|_| ());
+        }
+        let statement = self.prepare(self.known(sql, given)).await?;
+        let given = given.kept();
+        self.later.borrow_mut().push(Later { statement, given });
+        Ok(())
     }
 
-    pub(crate) async fn query_rows(&self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
-        let known = self.shared.rewriter.postgres_rows(sql, rows);
-        if let Some((_, values)) = rows.few() {
-            return self.queried(&known, &typed(values)).await;
-        }
+    pub(crate) async fn query(&self, sql: &str, given: Given<'_>) -> Result<Vec<Row>, DbError> {
+        let known = self.known(sql, given);
         let mut answers = Vec::new();
-        for columns in rows.for_postgres() {
-            answers.extend(self.queried(&known, &arrays(&columns)).await?);
+        for piece in given.for_postgres() {
+            let statement = self.prepare(Arc::clone(&known)).await?;
+            let sent = statement.query(self.client, &piece);
+            let rows = self.behind_later(&known.text, sent).await?;
+            answers.append(&mut statement.read(&rows)?);
         }
         Ok(answers)
-    }
-
-    pub(crate) async fn execute_list(
-        &self,
-        sql: &str,
-        params: &[Value],
-        list: &List,
-    ) -> Result<u64, DbError> {
-        let known = self.shared.rewriter.postgres_list(sql, params.len(), list);
-        if let Some(few) = list.few() {
-            let all: Vec<Typed<'_>> = typed(params).into_iter().chain(typed(few)).collect();
-            return self.executed(&known.text, &all).await;
-        }
-        let mut changed = 0;
-        for piece in list.for_postgres() {
-            changed += self.executed(&known.text, &with(params, &piece)).await?;
-        }
-        Ok(changed)
-    }
-
-    pub(crate) async fn query_list(
-        &self,
-        sql: &str,
-        params: &[Value],
-        list: &List,
-    ) -> Result<Vec<Row>, DbError> {
-        let known = self.shared.rewriter.postgres_list(sql, params.len(), list);
-        if let Some(few) = list.few() {
-            let all: Vec<Typed<'_>> = typed(params).into_iter().chain(typed(few)).collect();
-            return self.queried(&known, &all).await;
-        }
-        let mut answers = Vec::new();
-        for piece in list.for_postgres() {
-            answers.extend(self.queried(&known, &with(params, &piece)).await?);
-        }
-        Ok(answers)
-    }
-
-    async fn executed(&self, text: &str, params: &[Typed<'_>]) -> Result<u64, DbError> {
-        let done = match self.shared.statements {
-            Statements::Kept => {
-                let statement = self.prepare(text).await?;
-                self.client.execute(&statement, &untyped(params)).await
-            }
-            Statements::Unnamed => self.client.execute_typed(text, params).await,
-        };
-        done.map_err(|error| self.statement_error(text, error))
-    }
-
-    async fn queried(&self, known: &Known, params: &[Typed<'_>]) -> Result<Vec<Row>, DbError> {
-        let text = &known.text;
-        let rows = match self.shared.statements {
-            Statements::Kept => {
-                let statement = self.prepare(text).await?;
-                self.client.query(&statement, &untyped(params)).await
-            }
-            Statements::Unnamed => self.client.query_typed(text, params).await,
-        };
-        let rows = rows.map_err(|error| self.statement_error(text, error))?;
-        let Some(first) = rows.first() else {
-            return Ok(Vec::new());
-        };
-        let columns = known.columns(&first.columns().iter().map(|column| column.name()));
-        rows.iter()
-            .map(|row| {
-                let values = (0..columns.len())
-                    .map(|i| {
-                        row.try_get::<_, Value>(i)
-                            .map_err(|e| DbError::statement(text, e))
-                    })
-                    .collect::<Result<_, _>>()?;
-                Ok(Row {
-                    columns: ColumnNames::clone(&columns),
-                    values,
-                })
-            })
-            .collect()
     }
 
     pub(crate) async fn batch(&self, sql: &str) -> Result<(), DbError> {
-        self.client
-            .batch_execute(sql)
-            .await
-            .map_err(|error| self.statement_error(sql, error))
+        self.behind_later(sql, self.client.batch_execute(sql)).await
     }
 
-    async fn prepare(&self, text: &str) -> Result<tokio_postgres::Statement, DbError> {
-        self.client
-            .prepare_cached(text)
-            .await
-            .map_err(|error| self.statement_error(text, error))
+    /// Sends `last` behind everything that was left for later, and waits for all of it.
+    async fn behind_later<T>(
+        &self,
+        sql: &str,
+        last: impl Future<Output = Result<T, tokio_postgres::Error>>,
+    ) -> Result<T, DbError> {
+        let later = self.later.take();
+        let (text, error) = match later::send(self.client, &later, last).await {
+            Ok(answer) => return Ok(answer),
+            Err(Refused::Last(error)) => (sql, error),
+            Err(Refused::Ahead { place, error, .. }) => {
+                (later[place].statement.known.text.as_str(), error)
+            }
+        };
+        Err(self.refused(text, error))
     }
 
-    fn statement_error(&self, sql: &str, error: tokio_postgres::Error) -> DbError {
-        if is_conflict(&error) {
-            *self.broken.borrow_mut() = Some(Broken::Conflict);
-        } else if is_lost(&error) {
-            *self.broken.borrow_mut() = Some(Broken::Connection(error.to_string()));
+    fn known(&self, sql: &str, given: Given<'_>) -> Arc<Known> {
+        match given {
+            Given::Values(_) => self.shared.rewriter.postgres(sql),
+            Given::Rows(rows) => self.shared.rewriter.postgres_rows(sql, rows),
+            Given::List(values, list) => {
+                let before = values.len();
+                self.shared.rewriter.postgres_list(sql, before, list)
+            }
         }
-        if let Some(db_error) = error.as_db_error()
-            && db_error.code().code().starts_with("23")
-        {
-            let constraint = db_error
-                .constraint()
-                .unwrap_or(db_error.message())
-                .to_owned();
-            return DbError::Constraint { constraint };
+    }
+
+    async fn prepare(&self, known: Arc<Known>) -> Result<Prepared, DbError> {
+        let named = match self.shared.statements {
+            Statements::Unnamed => None,
+            Statements::Kept => {
+                let prepared = self.client.prepare_cached(&known.text).await;
+                let prepared = prepared.map_err(|error| self.refused(&known.text, error));
+                Some(prepared?)
+            }
+        };
+        Ok(Prepared { known, named })
+    }
+
+    fn refused(&self, sql: &str, error: tokio_postgres::Error) -> DbError {
+        let (error, broken) = refusal(sql, error);
+        if broken.is_some() {
+            *self.broken.borrow_mut() = broken;
         }
-        DbError::statement(sql, error)
+        error
     }
 }
 
-/// A parameter with the type that stands for it where the statement does not say.
-type Typed<'p> = (&'p (dyn ToSql + Sync), Type);
-
-fn untyped<'p>(params: &[Typed<'p>]) -> Vec<&'p (dyn ToSql + Sync)> {
-    params.iter().map(|(value, _)| *value).collect()
-}
-
-fn typed(params: &[Value]) -> Vec<Typed<'_>> {
-    params
-        .iter()
-        .map(|value| (value as &(dyn ToSql + Sync), value.postgres_type()))
-        .collect()
-}
-
-fn with<'p>(params: &'p [Value], list: &'p Column<'_>) -> Vec<Typed<'p>> {
-    let mut all = typed(params);
-    all.push((list, list.kind.postgres_array()));
-    all
-}
-
-fn arrays<'p>(columns: &'p [Column<'_>]) -> Vec<Typed<'p>> {
-    columns
-        .iter()
-        .map(|column| (column as &(dyn ToSql + Sync), column.kind.postgres_array()))
-        .collect()
+/// What a refused statement is to its caller, and whether the transaction must be run again.
+pub(super) fn refusal(sql: &str, error: tokio_postgres::Error) -> (DbError, Option<Broken>) {
+    let broken = if is_conflict(&error) {
+        Some(Broken::Conflict)
+    } else {
+        is_lost(&error).then(|| Broken::Connection(error.to_string()))
+    };
+    if let Some(said) = error.as_db_error()
+        && said.code().code().starts_with("23")
+    {
+        let constraint = said.constraint().unwrap_or(said.message()).to_owned();
+        return (DbError::Constraint { constraint }, broken);
+    }
+    (DbError::statement(sql, error), broken)
 }
 
 /// Whether the transaction was in the way of another; nothing of it remains.

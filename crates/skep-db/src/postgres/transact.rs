@@ -4,14 +4,15 @@
 //! unless no other can be had in time. After it, the caller learns what is known: committed, not
 //! committed, or unknown.
 
-use super::session::{Broken, is_conflict, is_lost, may_come_back};
+use super::later::{self, Later, Refused};
+use super::session::{Broken, is_conflict, is_lost, may_come_back, refusal};
 use super::{NOW, Session, Shared, unavailable};
 use crate::limits::{POSTGRES_IDLE_TRANSACTION_MS, TRANSACTION_TRIES_MAX};
 use crate::locals::{LEFT_BEHIND, Locals};
 use crate::options::before_commit_refused;
 use crate::tx::Connection as TxConnection;
 use crate::{DbError, Tx};
-use deadpool_postgres::{ClientWrapper, Object, PoolError};
+use deadpool_postgres::{ClientWrapper, HookError, Object, PoolError};
 use skep_stdx::Stopwatch;
 use std::cell::RefCell;
 use std::ops::Deref;
@@ -107,25 +108,29 @@ where
     F: AsyncFn(&mut Tx<'_>) -> Result<T, E>,
     E: From<DbError>,
 {
-    let loan = match shared.pool.get().await {
-        Ok(object) => Loan(Some(object)),
-        Err(PoolError::Backend(error)) if may_come_back(&error) => return lost(&error),
-        // Nobody answers, or every connection is with somebody who waits for an answer.
-        Err(error @ PoolError::Timeout(_)) => {
-            return Attempt::Broken(Broken::Connection(error.to_string()));
-        }
-        Err(error) => return Attempt::Ended(Err(unavailable(error).into())),
-    };
+    let loan =
+        match shared.pool.get().await {
+            Ok(object) => Loan(Some(object)),
+            Err(
+                PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)),
+            ) if may_come_back(&error) => return lost(&error),
+            // Nobody answers, or every connection is with somebody who waits for an answer.
+            Err(error @ PoolError::Timeout(_)) => {
+                return Attempt::Broken(Broken::Connection(error.to_string()));
+            }
+            Err(error) => return Attempt::Ended(Err(unavailable(error).into())),
+        };
     let now_ms = match begin(shared, &loan, read_only).await {
         Ok(now_ms) => now_ms,
         Err(error) if is_lost(&error) => return lost(&error),
         Err(error) => return Attempt::Ended(Err(unavailable(error).into())),
     };
-    let broken = RefCell::new(None);
+    let (broken, later) = (RefCell::new(None), RefCell::default());
     let session = Session {
         client: &loan,
         shared,
         broken: &broken,
+        later: &later,
     };
     let mut tx = Tx::new(TxConnection::Postgres(session), shared.clock.as_ref());
     tx.now_ms = now_ms;
@@ -144,7 +149,7 @@ where
             Attempt::Ended(Err(error))
         }
         (Ok(value), None) => {
-            let ended = commit(loan, name, read_only, value).await;
+            let ended = commit(loan, &later.into_inner(), name, read_only, value).await;
             if matches!(ended, Attempt::Ended(Ok(_))) {
                 shared.topics.wake(&wakes);
             }
@@ -218,13 +223,22 @@ const IDLE_AT_MOST: &str = "SET LOCAL idle_in_transaction_session_timeout =";
 
 async fn commit<T, E: From<DbError>>(
     loan: Loan,
+    later: &[Later],
     operation: &'static str,
     read_only: bool,
     value: T,
 ) -> Attempt<T, E> {
-    let Err(error) = loan.batch_execute("COMMIT").await else {
-        loan.give_back();
-        return Attempt::Ended(Ok(value));
+    let sent = later::send(&loan, later, loan.batch_execute("COMMIT")).await;
+    let error = match sent {
+        Ok(()) => {
+            loan.give_back();
+            return Attempt::Ended(Ok(value));
+        }
+        Err(Refused::Ahead { place, error, last }) => {
+            let sql = &later[place].statement.known.text;
+            return not_committed(loan, operation, refusal(sql, error), last).await;
+        }
+        Err(Refused::Last(error)) => error,
     };
     if is_lost(&error) {
         if read_only {
@@ -248,4 +262,29 @@ async fn commit<T, E: From<DbError>>(
         fault,
     };
     Attempt::Ended(Err(refused.into()))
+}
+
+/// A statement ahead of the COMMIT was refused, or its connection is gone.
+async fn not_committed<T, E: From<DbError>>(
+    loan: Loan,
+    operation: &'static str,
+    (error, broken): (DbError, Option<Broken>),
+    commit: Option<Result<(), tokio_postgres::Error>>,
+) -> Attempt<T, E> {
+    if let (Some(Broken::Connection(_)), Some(_)) = (&broken, &commit) {
+        // The COMMIT was on its way to the server as well.
+        let source = Box::new(error);
+        let unknown = DbError::CommitUnknown { operation, source };
+        return Attempt::Ended(Err(unknown.into()));
+    }
+    match commit {
+        None => loan.roll_back().await,
+        // Of a transaction that was given up it is the end.
+        Some(Ok(())) => loan.give_back(),
+        Some(Err(_)) => drop(loan),
+    }
+    match broken {
+        Some(broken) => Attempt::Broken(broken),
+        None => Attempt::Ended(Err(error.into())),
+    }
 }

@@ -1,6 +1,7 @@
 //! One SQLite connection, its prepared statements and the names of their columns.
 
-use crate::rows::{List, Rows};
+use crate::given::Given;
+use crate::rows::List;
 use crate::value::{ColumnNames, Row, Value};
 use crate::{DbError, limits::STATEMENT_TEXTS_MAX};
 use rusqlite::Connection;
@@ -41,7 +42,7 @@ impl Session {
         text
     }
 
-    pub(crate) fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
+    fn execute(&self, sql: &str, params: &[Value]) -> Result<u64, DbError> {
         let mut statement = self
             .connection
             .prepare_cached(sql)
@@ -53,50 +54,42 @@ impl Session {
         Ok(changed as u64)
     }
 
-    pub(crate) fn execute_rows(&self, sql: &str, rows: &Rows) -> Result<u64, DbError> {
+    pub(crate) fn execute_given(&self, sql: &str, given: Given<'_>) -> Result<u64, DbError> {
         let mut changed = 0;
-        for (count, values) in rows.for_sqlite() {
-            let text = self.sized(sql, count, || rows.sqlite_text(sql, count));
-            changed += self.execute(&text, values)?;
-        }
+        self.each(sql, given, |text, values| {
+            changed += self.execute(text, values)?;
+            Ok(())
+        })?;
         Ok(changed)
     }
 
-    pub(crate) fn query_rows(&self, sql: &str, rows: &Rows) -> Result<Vec<Row>, DbError> {
+    pub(crate) fn query_given(&self, sql: &str, given: Given<'_>) -> Result<Vec<Row>, DbError> {
         let mut answers = Vec::new();
-        for (count, values) in rows.for_sqlite() {
-            let text = self.sized(sql, count, || rows.sqlite_text(sql, count));
-            answers.extend(self.query(&text, values)?);
-        }
+        self.each(sql, given, |text, values| {
+            answers.append(&mut self.query(text, values)?);
+            Ok(())
+        })?;
         Ok(answers)
     }
 
-    pub(crate) fn execute_list(
+    /// Calls `run` with the text and the values of every statement that `given` takes.
+    fn each(
         &self,
         sql: &str,
-        params: &[Value],
-        list: &List,
-    ) -> Result<u64, DbError> {
-        let mut changed = 0;
-        for values in list.for_sqlite() {
-            let text = self.list_text(sql, params, values);
-            changed += self.execute(&text, &[params, values].concat())?;
+        given: Given<'_>,
+        mut run: impl FnMut(&str, &[Value]) -> Result<(), DbError>,
+    ) -> Result<(), DbError> {
+        match given {
+            Given::Values(values) => run(sql, values),
+            Given::Rows(rows) => rows.for_sqlite().try_for_each(|(count, values)| {
+                let text = self.sized(sql, count, || rows.sqlite_text(sql, count));
+                run(&text, values)
+            }),
+            Given::List(params, list) => list.for_sqlite().try_for_each(|values| {
+                let text = self.list_text(sql, params, values);
+                run(&text, &[params, values].concat())
+            }),
         }
-        Ok(changed)
-    }
-
-    pub(crate) fn query_list(
-        &self,
-        sql: &str,
-        params: &[Value],
-        list: &List,
-    ) -> Result<Vec<Row>, DbError> {
-        let mut answers = Vec::new();
-        for values in list.for_sqlite() {
-            let text = self.list_text(sql, params, values);
-            answers.extend(self.query(&text, &[params, values].concat())?);
-        }
-        Ok(answers)
     }
 
     fn list_text(&self, sql: &str, params: &[Value], values: &[Value]) -> Arc<str> {

@@ -7,6 +7,7 @@
 //! found by the next walk from the beginning, which comes after ten times as long as one takes.
 //! Until then a claim may give less than there is, but never nothing of something.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -22,6 +23,7 @@ const SLACK_MS: i64 = 500;
 pub struct ClaimMemory {
     mark: Mutex<Option<Mark>>,
     walk_time: Option<Duration>,
+    left_nothing: AtomicBool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,9 +39,19 @@ impl ClaimMemory {
     /// depend on how busy the machine is.
     pub fn simulated(time: Duration) -> Self {
         Self {
-            mark: Mutex::default(),
             walk_time: Some(time),
+            ..Self::default()
         }
+    }
+
+    /// Whether the last claim left nobody in the line: neither the number of slots nor a limit held
+    /// a job back. Then a slot that is freed is no reason to claim again before a job comes in.
+    pub fn left_nothing(&self) -> bool {
+        self.left_nothing.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn leaves_nothing(&self, nothing: bool) {
+        self.left_nothing.store(nothing, Ordering::Relaxed);
     }
 
     /// The lane and the place in its line from which on to look; `None` for the beginning.

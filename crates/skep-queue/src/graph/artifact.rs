@@ -4,7 +4,7 @@
 use super::set;
 use crate::change::lock;
 use crate::error::AdvanceError;
-use crate::event::{ArtifactLeft, record};
+use crate::event::{ArtifactLeft, note};
 use crate::lease::{Lease, current};
 use crate::limits::NODE_NAME_BYTES_MAX;
 use skep_db::{DbError, Row, Tx, params};
@@ -72,7 +72,7 @@ pub async fn put_artifacts(
             digest: artifact.digest.clone(),
             bytes: artifact.bytes,
         };
-        record(tx, &lease.job, &event).await?;
+        note(tx, &lease.job, &event).await?;
     }
     Ok(())
 }

@@ -53,6 +53,11 @@ impl Caller {
         Ok(())
     }
 
+    /// Whether the last claim left nobody in the line.
+    pub(crate) fn left_nothing(&self) -> bool {
+        self.memory.left_nothing()
+    }
+
     /// Claims up to `slots` jobs, in one transaction.
     pub(crate) async fn claim(&self, slots: i64) -> anyhow::Result<Vec<Claim>> {
         let request = ClaimRequest {

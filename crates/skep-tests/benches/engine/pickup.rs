@@ -163,9 +163,10 @@ async fn claim_and_run(
             times.note(claim.job.id.as_str(), |life, now| life.started = Some(now));
             ended.send(claim)?;
         }
+        let all_taken = open > 0 && caller.left_nothing();
         tokio::select! {
             _ = queue.changed() => {}
-            _ = freed.changed() => {}
+            _ = freed.changed(), if !all_taken => {}
             () = tokio::time::sleep(POLL) => {}
         }
     }

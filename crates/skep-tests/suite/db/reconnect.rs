@@ -61,14 +61,13 @@ fn killed_backends_lose_and_double_nothing() {
     });
 }
 
-/// Two statements, so that a connection can die between them. A second run of one that was
-/// committed would meet its own row.
+/// Two statements, so that a connection can die between them; the second goes with the COMMIT. A
+/// second run of one that was committed would meet its own row.
 async fn write(db: &Db, name: String) -> Result<(), DbError> {
     db.write("write", async move |tx: &mut Tx<'_>| {
         insert(tx, &name, 0).await?;
         let sql = "UPDATE account SET sum = sum + 1 WHERE name = ?1";
-        tx.execute(sql, params![&name]).await?;
-        Ok(())
+        tx.execute_later(sql, params![&name]).await
     })
     .await
 }

@@ -96,6 +96,8 @@ impl Held {
             let (tell, wait, write) = (Arc::clone(&tell), Arc::clone(&wait), Arc::clone(&write));
             Box::pin(async move {
                 write(tx, left).await?;
+                // What was left for the commit is written now.
+                tx.query("SELECT 1 AS one", &[]).await?;
                 tell.notify_one();
                 wait.notified().await;
                 match outcome {
