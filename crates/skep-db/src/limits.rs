@@ -28,6 +28,9 @@ pub const POSTGRES_PROBE_MS: u64 = 5_000;
 pub const POSTGRES_IDLE_TRANSACTION_MS: u64 = 10_000;
 /// How often a transaction is run again after a serialization failure or a deadlock.
 pub const TRANSACTION_TRIES_MAX: u32 = 8;
+/// Statements that a SQLite connection keeps prepared, some 10 KB each: more than are ever in use, so
+/// that none is prepared twice.
+pub const SQLITE_STATEMENTS_MAX: usize = 512;
 /// Rewritten statements kept; the set of statements is fixed, so this is never reached.
 pub const STATEMENT_TEXTS_MAX: usize = 2_048;
 /// The longest line of an archive, in bytes: a row with the longest log that is kept, 16 MiB, each

@@ -9,12 +9,14 @@ pub(crate) use session::Session;
 
 use crate::database::Topics;
 use crate::limits::{
-    COMMIT_OPERATIONS_MAX, SQLITE_BUSY_MS, SQLITE_READERS, WAITING_OPERATIONS_MAX,
+    COMMIT_OPERATIONS_MAX, SQLITE_BUSY_MS, SQLITE_READERS, SQLITE_STATEMENTS_MAX,
+    WAITING_OPERATIONS_MAX,
 };
 use crate::locals::LEFT_BEHIND;
 use crate::options::{BeforeCommit, before_commit_refused};
 use crate::tx::Connection as TxConnection;
 use crate::{DbError, Locals, Tx};
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 use skep_stdx::SharedClock;
 use std::cell::Cell;
@@ -398,7 +400,7 @@ fn open_writer(path: &Path) -> Result<Connection, DbError> {
         connection.pragma_update(None, "trusted_schema", "OFF")?;
         // What a savepoint keeps of changed pages stays in memory.
         connection.pragma_update(None, "temp_store", "MEMORY")?;
-        connection.set_prepared_statement_cache_capacity(256);
+        keep_plans(&connection)?;
         // A read-only file opens; only a write tells.
         connection.execute_batch("BEGIN IMMEDIATE; ROLLBACK")
     };
@@ -413,9 +415,17 @@ pub(crate) fn open_reader(path: &Path) -> Result<Connection, DbError> {
     connection
         .busy_timeout(Duration::from_millis(SQLITE_BUSY_MS))
         .and_then(|()| connection.pragma_update(None, "trusted_schema", "OFF"))
+        .and_then(|()| keep_plans(&connection))
         .map_err(unavailable)?;
-    connection.set_prepared_statement_cache_capacity(256);
     Ok(connection)
+}
+
+/// Statements stay prepared, with the plan that does not depend on their parameters' values: by
+/// default a build with STAT4 prepares one anew whenever a value is bound that an index is asked for.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(SQLITE_STATEMENTS_MAX);
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
+    Ok(())
 }
 
 const COMMON_FLAGS: OpenFlags =

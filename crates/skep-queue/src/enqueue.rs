@@ -130,7 +130,8 @@ fn numbers(answer: &[Row]) -> Result<HashMap<String, i64>, DbError> {
 }
 
 /// No id for a job that has ended: its id is as taken as that of a live one, and a request that
-/// arrives once more after the end must not bring the job back.
+/// arrives once more after the end must not bring the job back. (Not `EXISTS`: PostgreSQL would read
+/// the whole history into a hash table for that.)
 const INSERT: &str = "WITH r (id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
         attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue, backend,
         flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
@@ -138,7 +139,7 @@ const INSERT: &str = "WITH r (id, kind, purpose, owner, project, tier, priority,
     INSERT INTO job (id, kind, purpose, owner, project, tier, priority, state, run_at_ms,
         attempts_used, attempts_max, losses, parent, created_at_ms, changed_at_ms, queue, backend,
         flow_key, flow_key_max, singleton, debounce, fence, attempt_open, lane, order_ms, line)
-    SELECT CASE WHEN EXISTS (SELECT 1 FROM job_history h WHERE h.id = r.id) THEN NULL ELSE id END,
+    SELECT CASE WHEN (SELECT 1 FROM job_history h WHERE h.id = r.id) IS NULL THEN id END,
         kind, purpose, owner, project, tier, priority, state, run_at_ms, attempts_used, attempts_max,
         losses, parent, created_at_ms, changed_at_ms, queue, backend, flow_key, flow_key_max,
         singleton, debounce, fence, attempt_open, lane, order_ms, line FROM r WHERE true";

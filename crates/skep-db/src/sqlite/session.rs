@@ -163,9 +163,8 @@ impl Session {
     /// The names of a statement's columns, made once for its text.
     fn column_names(&self, sql: &str, statement: &rusqlite::Statement<'_>) -> ColumnNames {
         let mut known = self.columns.borrow_mut();
-        // Compared, because a changed schema can give a text other columns.
         if let Some(names) = known.get(sql)
-            && names.iter().eq(statement.column_names())
+            && (!asks_for_all(sql) || names.iter().eq(statement.column_names()))
         {
             return ColumnNames::clone(names);
         }
@@ -175,6 +174,11 @@ impl Session {
         }
         names
     }
+}
+
+/// Whether a changed schema gives the same text other columns.
+fn asks_for_all(sql: &str) -> bool {
+    sql.contains("SELECT *") || sql.contains(".*")
 }
 
 fn statement_error(sql: &str, error: rusqlite::Error) -> DbError {

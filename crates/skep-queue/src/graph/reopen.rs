@@ -127,8 +127,8 @@ async fn open_edges(tx: &mut Tx<'_>, job: &JobId, reopened: &[JobId]) -> Result<
     let sql = format!(
         "UPDATE job_edge SET outcome = NULL
         WHERE outcome IS NOT NULL AND parent IN {}
-        AND (EXISTS (SELECT 1 FROM job j WHERE j.id = child AND j.state = 'blocked')
-            OR EXISTS (SELECT 1 FROM job_history h WHERE h.id = child AND h.state = 'skipped'))
+        AND ((SELECT 1 FROM job j WHERE j.id = child AND j.state = 'blocked') IS NOT NULL
+            OR (SELECT 1 FROM job_history h WHERE h.id = child AND h.state = 'skipped') IS NOT NULL)
         RETURNING child",
         set::ids(tx.engine())
     );

@@ -132,8 +132,8 @@ async fn write_outcomes(
             WHEN policy = 'any_end' THEN 'met'
             WHEN CAST(?2 AS BIGINT) = 0 THEN 'unmet'
             WHEN policy = 'success' THEN 'met'
-            WHEN EXISTS (SELECT 1 FROM artifact a
-                WHERE a.job = job_edge.parent AND a.name = job_edge.artifact) THEN 'met'
+            WHEN (SELECT 1 FROM artifact a
+                WHERE a.job = job_edge.parent AND a.name = job_edge.artifact) IS NOT NULL THEN 'met'
             ELSE 'unmet' END
         WHERE outcome IS NULL AND parent IN {} RETURNING child, outcome",
         set::ids(tx.engine())
