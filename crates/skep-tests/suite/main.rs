@@ -6,6 +6,7 @@ mod crash;
 mod data;
 mod db;
 mod director;
+mod figure;
 mod gateway;
 mod http;
 mod ledger;

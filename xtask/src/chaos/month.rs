@@ -1,9 +1,11 @@
 //! A month of the published mix, replayed through the queue; see `crates/skep-tests/suite/month`.
 
+use super::suite::POSTGRES_VARIABLE;
 use crate::machine::Workspace;
 use crate::options::Options;
 use crate::process;
 use crate::report::{Report, Row, say};
+use crate::test::cluster::{Cluster, server_programs};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
 use std::path::Path;
@@ -12,9 +14,6 @@ use std::path::Path;
 const MEMORY: &str = "/dev/shm";
 /// What a quick run replays.
 const QUICK: [&str; 4] = ["--jobs", "500", "--days", "4"];
-
-/// The variable that says where a PostgreSQL for tests is.
-const POSTGRES: &str = "SKEP_TEST_POSTGRES";
 
 /// What the replay prints.
 #[derive(Deserialize)]
@@ -34,29 +33,35 @@ struct PrintedRow {
 /// Replays the month twice from one seed, on each engine that there is.
 pub(super) fn run(options: &Options) -> Result<Report> {
     let workspace = Workspace::find()?;
-    let sqlite = replay(&workspace, options, "sqlite")?;
+    let cluster = match std::env::var_os(POSTGRES_VARIABLE) {
+        Some(_) => None,
+        None => Some(Cluster::start(&server_programs()?)?),
+    };
+    let url = cluster.as_ref().map(Cluster::url);
+    let sqlite = replay(&workspace, options, "sqlite", None)?;
     say(&format!("\n{}", sqlite.table));
+    let postgres = replay(&workspace, options, "postgres", url.as_deref())?;
     let mut rows = shown("SQLite", &sqlite);
-    if std::env::var_os(POSTGRES).is_some() {
-        let postgres = replay(&workspace, options, "postgres")?;
-        rows.extend(shown("PostgreSQL", &postgres));
-        rows.push(row(
-            "both engines: the same ledger",
-            sqlite.head == postgres.head,
-            String::new(),
-        ));
-    } else {
-        say(&format!("PostgreSQL is left out: {POSTGRES} is not set"));
-    }
+    rows.extend(shown("PostgreSQL", &postgres));
+    let same = sqlite.head == postgres.head;
+    rows.push(row("both engines: the same ledger", same, String::new()));
     Ok(Report::of(rows))
 }
 
-fn replay(workspace: &Workspace, options: &Options, engine: &str) -> Result<Printed> {
+fn replay(
+    workspace: &Workspace,
+    options: &Options,
+    engine: &str,
+    server: Option<&str>,
+) -> Result<Printed> {
     let mut replay = workspace.cargo();
     replay.args(["bench", "--profile", "dev", "-p", "skep-tests"]);
     replay.args(["--bench", "month", "--", "--engine", engine]);
     if options.quick {
         replay.args(QUICK);
+    }
+    if let Some(server) = server {
+        replay.env(POSTGRES_VARIABLE, server);
     }
     if Path::new(MEMORY).is_dir() {
         replay.env("TMPDIR", MEMORY);

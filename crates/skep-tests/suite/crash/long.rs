@@ -15,6 +15,8 @@ on_both_engines!(attempts_under_way_are_taken_back);
 const ATTEMPTS_VARIABLE: &str = "SKEP_TEST_ATTEMPTS";
 const ATTEMPTS: u32 = 12;
 
+/// What is promised for a thousand attempts, in seconds.
+const RECONCILED_S_MAX: f64 = 60.0;
 /// The longest wait for a thousand attempts to start or to be taken back, in seconds.
 const WAIT_S: u64 = 1_200;
 
@@ -28,7 +30,6 @@ pub(super) fn number(variable: &str, default: u32) -> anyhow::Result<u32> {
     }
 }
 
-#[expect(clippy::print_stdout, reason = "the figures are what the run is for")]
 async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<()> {
     let attempts = number(ATTEMPTS_VARIABLE, ATTEMPTS)?;
     let site = Site::with_slots(&store, attempts)?;
@@ -47,18 +48,32 @@ async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<(
     }
     let asked = Stopwatch::start();
     count(&engine, "attempt_started", attempts).await?;
-    println!("{attempts} attempts run after {:?}", asked.elapsed());
+    let tell = |what: &str, watch: &Stopwatch, target: Option<f64>, note: &str| {
+        let name = format!("{attempts} attempts, {}: {what}", store.backend);
+        let seconds = watch.elapsed().as_secs_f64();
+        crate::figure::tell(&name, (seconds, "s"), target, note)
+    };
+    tell("all run", &asked, None, "after the last was asked for")?;
     let running = site.processes()?;
     anyhow::ensure!(running >= usize::try_from(attempts)?, "only {running} run");
     engine.kill().await?;
     let died = Stopwatch::start();
     site.assert_no_process().await?;
-    println!("no process was left {:?} after the kill", died.elapsed());
+    tell(
+        "no process left",
+        &died,
+        Some(RECONCILED_S_MAX),
+        "after the kill",
+    )?;
     let restarted = Stopwatch::start();
     let engine = site.up().await?;
     count(&engine, "lease_lost", attempts).await?;
-    let taken = restarted.elapsed();
-    println!("{attempts} attempts were reconciled {taken:?} after the restart");
+    tell(
+        "all reconciled",
+        &restarted,
+        Some(RECONCILED_S_MAX),
+        "after the restart",
+    )?;
     for job in &jobs {
         engine.client().cancel(job.as_str()).await?;
     }

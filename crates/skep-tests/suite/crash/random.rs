@@ -67,8 +67,10 @@ async fn an_engine_that_is_killed_over_and_over(store: TestStore) -> anyhow::Res
             .with_context(|| format!("{SEED_VARIABLE}={seed}, after {done} kills"))?;
         done += ROUNDS;
     }
-    println!("{done} kills over {done} jobs: {lost} attempts lost and made again");
-    Ok(())
+    let name = format!("kills at random instants, {}", store.backend);
+    let note =
+        format!("over {done} jobs; {lost} attempts lost and made again; {SEED_VARIABLE}={seed}");
+    crate::figure::tell(&name, (f64::from(done), "kills"), None, &note)
 }
 
 /// Submits a job and kills an engine, `rounds` times, and then lets one finish; the answer is how

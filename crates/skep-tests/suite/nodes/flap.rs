@@ -81,9 +81,12 @@ fn a_link_that_comes_and_goes_loses_no_work() {
             .await
             .with_context(|| format!("{SEED_VARIABLE}={seed}"))?;
         let jobs = cuts * JOBS_A_CUT;
-        println!("{cuts} cuts, {lapsed} of them for longer than a lease, over {jobs} jobs:");
-        println!("{lost} attempts lost and made again");
-        Ok(())
+        let note = format!(
+            "{lapsed} longer than a lease, over {jobs} jobs; {lost} attempts lost and made again; \
+             {SEED_VARIABLE}={seed}"
+        );
+        let name = "cuts of one of two workers";
+        crate::figure::tell(name, (f64::from(cuts), "cuts"), None, &note)
     });
 }
 
