@@ -47,6 +47,12 @@ pub(crate) const PARTS: &[Part] = &[
         run: suite::disk,
     },
     Part {
+        name: "clock",
+        about: "a clock set back and forth under an engine, and daylight saving time",
+        rules: "A clock that is set an hour and more back and forth under work loses nothing and makes no attempt look dead; over a change to or from daylight saving time every job is done once, and a schedule fires once in the hour that is left out and not again in the one that comes twice.",
+        run: suite::clock,
+    },
+    Part {
         name: "month",
         about: "a month of 5,079 jobs replayed twice; it reproduces its own statistics",
         rules: "The replay of a month of the published mix reproduces its own statistics, and the ledger to the byte, on both stores.",

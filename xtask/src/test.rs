@@ -5,6 +5,7 @@
 //! folder, a Python with pytest, the `skep` binary. The tests find them in the environment
 //! variables below. Every step runs even when an earlier one failed, so that one run tells all.
 
+pub(crate) mod clock;
 pub(crate) mod cluster;
 mod python;
 mod suite;

@@ -2,6 +2,7 @@
 //! instants. The next one finishes the work: nothing is lost, nothing is done twice, no process
 //! is left behind.
 
+mod clock;
 mod disk;
 mod long;
 mod plan;

@@ -6,6 +6,7 @@ use crate::options::Options;
 use crate::process;
 use crate::report::{Report, Row};
 use crate::stopwatch::Stopwatch;
+use crate::test::clock;
 use crate::test::cluster::{Cluster, server_programs};
 use anyhow::{Context as _, Result};
 use serde::Deserialize;
@@ -52,6 +53,15 @@ pub(super) fn disk(options: &Options) -> Result<Report> {
     let rounds = if options.quick { 1 } else { ROUNDS };
     let rounds = options.number("rounds")?.unwrap_or(rounds).to_string();
     run(&["crash::disk::"], ("SKEP_DISK_ROUNDS", &rounds))
+}
+
+/// A machine's clock that is set under a whole engine, and daylight saving time.
+pub(super) fn clock(_: &Options) -> Result<Report> {
+    let library = clock::find_or_install()?;
+    run(
+        &["crash::clock::"],
+        (clock::VARIABLE, &library.to_string_lossy()),
+    )
 }
 
 /// Runs tests of the suite at length, one after another.

@@ -1,6 +1,6 @@
 //! The workspace's own tests: what they find in their environment, and how they are run.
 
-use super::{cluster, python};
+use super::{clock, cluster, python};
 use crate::machine::{self, Workspace};
 use crate::process;
 use crate::report::{Row, say};
@@ -36,6 +36,7 @@ const RESULTS: &str = "junit.xml";
 pub(crate) struct Suite {
     cluster: cluster::Cluster,
     python: PathBuf,
+    clock: PathBuf,
     binary: PathBuf,
     nextest: bool,
 }
@@ -48,6 +49,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Suite> {
     let python = python::find_or_install(&workspace.target)?;
     let programs = cluster::server_programs()?;
     cluster::ensure_pooler()?;
+    let clock = clock::find_or_install()?;
     let nextest = process::works("cargo", &["nextest", "--version"]);
     if !nextest {
         say(
@@ -57,6 +59,7 @@ pub(crate) fn prepare(workspace: &Workspace) -> Result<Suite> {
     Ok(Suite {
         cluster: cluster::Cluster::start(&programs)?,
         python,
+        clock,
         binary: workspace.binary(),
         nextest,
     })
@@ -110,7 +113,8 @@ impl Suite {
         command
             .env(POSTGRES_VARIABLE, self.cluster.url())
             .env(BINARY_VARIABLE, &self.binary)
-            .env(PYTHON_VARIABLE, &self.python);
+            .env(PYTHON_VARIABLE, &self.python)
+            .env(clock::VARIABLE, &self.clock);
     }
 }
 

@@ -5,11 +5,11 @@ use anyhow::Context as _;
 use skep_api::{Client, EventStream, JobSubmitted, JobView, PlanView};
 use skep_db::{Db, DbOptions, Location, Tx};
 use skep_gateway::Sums;
-use skep_stdx::Secret;
+use skep_stdx::{Clock as _, Secret, SystemClock};
 use skep_testkit::{SourceRepository, TestStore, processes_marked, skep_binary, worker_script};
 use skep_types::{FiringState, JobId, JobKind, JobState, LandingState};
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -61,6 +61,9 @@ reply = { blocks = [{ tool = "write", input = { path = "note-1.txt", content = "
 reply = { blocks = [{ tool = "finish", input = { status = "DONE", summary = "noted", commit = "feat: note 1", files_changed = ["note-1.txt"], tests_run = [{ command = "true", passed = 0, failed = 0, skipped = 0, exit_code = 0 }] } }] }
 "#;
 
+/// The variable that says where `libfaketime` is.
+const CLOCK_VARIABLE: &str = "SKEP_TEST_FAKETIME";
+
 /// What an `exec` worker does: one file for each job, named by its instruction, and a process that
 /// would outlive it.
 fn steps(mark: &str) -> String {
@@ -95,9 +98,70 @@ pub(crate) struct Site<'a> {
     mark: String,
     home: PathBuf,
     skep: PathBuf,
+    clock: Option<FakeClock>,
+}
+
+/// A machine's clock, as every process of a site is made to see it by `libfaketime`. The clock that
+/// only goes forward stays as it is.
+#[derive(Clone)]
+pub(super) struct FakeClock {
+    library: PathBuf,
+    /// Holds by how many seconds it is ahead.
+    offset: PathBuf,
+}
+
+impl FakeClock {
+    /// One that goes right, with its state in `folder`.
+    pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
+        let library = std::env::var_os(CLOCK_VARIABLE).map(PathBuf::from);
+        let clock = Self {
+            library: library.with_context(|| format!("{CLOCK_VARIABLE} is not set"))?,
+            offset: folder.join("clock"),
+        };
+        clock.set(0)?;
+        Ok(clock)
+    }
+
+    /// Sets it to so many seconds ahead of the right time.
+    pub(super) fn set(&self, ahead_s: i64) -> anyhow::Result<()> {
+        // Whole at every instant: whoever reads it reads the old or the new one.
+        let fresh = self.offset.with_extension("new");
+        std::fs::write(&fresh, format!("{ahead_s:+}\n"))?;
+        Ok(std::fs::rename(fresh, &self.offset)?)
+    }
+
+    /// Sets it to `unix_s`, from where it goes on.
+    pub(super) fn start_at(&self, unix_s: i64) -> anyhow::Result<()> {
+        self.set(unix_s - SystemClock.now_ms() / 1_000)
+    }
+
+    /// Waits until it shows `unix_s`.
+    pub(super) async fn reaches(&self, unix_s: i64) -> anyhow::Result<()> {
+        let ahead: i64 = std::fs::read_to_string(&self.offset)?.trim().parse()?;
+        let left_ms = (unix_s - ahead) * 1_000 - SystemClock.now_ms();
+        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
+        tokio::time::sleep(left).await;
+        Ok(())
+    }
+
+    fn rule(&self, command: &mut Command) {
+        command
+            .env("LD_PRELOAD", &self.library)
+            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
+            .env("FAKETIME_NO_CACHE", "1")
+            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+            .env("NO_FAKE_STAT", "1")
+            .env("TZ", "Europe/Berlin");
+    }
 }
 
 impl<'a> Site<'a> {
+    /// The same site, its processes under `clock`.
+    pub(super) fn under(mut self, clock: &FakeClock) -> Self {
+        self.clock = Some(clock.clone());
+        self
+    }
+
     pub(crate) fn new(store: &'a TestStore) -> anyhow::Result<Self> {
         Self::made(store, store.folder().join("home"), "")
     }
@@ -139,6 +203,7 @@ slots = {slots}
             mark,
             home,
             skep: skep_binary()?,
+            clock: None,
         })
     }
 
@@ -164,6 +229,9 @@ slots = {slots}
             .kill_on_drop(true);
         if let Some(url) = self.store.postgres_url() {
             command.env(DATABASE_VARIABLE, url);
+        }
+        if let Some(clock) = &self.clock {
+            clock.rule(&mut command);
         }
         Ok(command)
     }
@@ -214,7 +282,7 @@ slots = {slots}
     }
 
     /// `error` with what the processes said.
-    fn explained(&self, error: anyhow::Error) -> anyhow::Error {
+    pub(super) fn explained(&self, error: anyhow::Error) -> anyhow::Error {
         let said = std::fs::read_to_string(self.errors()).unwrap_or_default();
         error.context(format!("the processes said:\n{said}"))
     }
@@ -317,6 +385,14 @@ slots = {slots}
         let changed = self.db().await?.write("earlier", earlier).await?;
         anyhow::ensure!(changed == 1, "there is one schedule");
         Ok(())
+    }
+
+    /// Makes a schedule of a command that does nothing, by a cron line in a time zone, in the home,
+    /// which nobody holds.
+    pub(super) async fn schedule_shell(&self, cron: &str, zone: &str) -> anyhow::Result<()> {
+        let when = ["schedule", "add", "noting", "--cron", cron, "--tz", zone];
+        self.succeed(&[&when[..], &["--shell", "--", "/bin/true"]].concat())
+            .await
     }
 
     /// Starts an engine, waits until the schedule's run has ended, stops the engine in order, and
