@@ -11,7 +11,7 @@ mod worker;
 
 pub use binary::skep_binary;
 pub use pooler::Pooler;
-pub use process::{Meeting, RunningProcess, processes_marked};
+pub use process::{Meeting, RunningProcess, processes_end, processes_marked};
 pub use repository::SourceRepository;
 pub use server::{PrivateNetwork, PrivateServer, ServerSession};
 pub use store::{Backend, TestStore, run_on};

@@ -69,6 +69,30 @@ pub fn processes_marked(mark: &str) -> anyhow::Result<Vec<RunningProcess>> {
     Ok(found)
 }
 
+/// How many processes start each other between an engine and what a worker starts, at most.
+const GENERATIONS_MAX: usize = 8;
+/// How long each may take to die with the one before it, in seconds.
+const KILL_S: i64 = 20;
+
+/// Waits until no process with `mark` is left of an engine that died; fails if one outlives it. One that
+/// was being started dies with the one that started it, so whoever has ended may leave another that is
+/// about to.
+pub async fn processes_end(mark: &str) -> anyhow::Result<()> {
+    for _ in 0..GENERATIONS_MAX {
+        let found = processes_marked(mark)?;
+        if found.is_empty() {
+            return Ok(());
+        }
+        for process in found {
+            let shown = format!("{process:?}");
+            anyhow::ensure!(process.ended(KILL_S).await?, "left behind: {shown}");
+        }
+    }
+    let left = processes_marked(mark)?;
+    anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
+    Ok(())
+}
+
 /// A named pipe in a folder that a worker sees as its `TMPDIR`: the worker comes to it with
 /// `meet NAME`, and the test waits there without looking at a clock.
 pub struct Meeting {

@@ -4,6 +4,7 @@
 
 mod clock;
 mod disk;
+mod fake_clock;
 mod long;
 mod plan;
 mod point;

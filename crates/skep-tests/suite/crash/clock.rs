@@ -1,7 +1,8 @@
 //! A machine's clock that is set while an engine runs, and one that goes through a change to or
 //! from daylight saving time: whole engines, under a clock of their own.
 
-use super::site::{FakeClock, Site};
+use super::fake_clock::FakeClock;
+use super::site::Site;
 use anyhow::Context as _;
 use skep_api::EventStream;
 use skep_testkit::{Backend, run_on};

@@ -67,6 +67,7 @@ async fn attempts_under_way_are_taken_back(store: TestStore) -> anyhow::Result<(
     )?;
     let restarted = Stopwatch::start();
     let engine = site.up().await?;
+    tell("the next engine is up", &restarted, None, "after its start")?;
     count(&engine, "lease_lost", attempts).await?;
     tell(
         "all reconciled",

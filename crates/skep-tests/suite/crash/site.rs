@@ -1,15 +1,18 @@
 //! A home, a project, and the `skep` binary that works on them and can be killed.
 
+use super::fake_clock::FakeClock;
 use crate::director::SCHEMA;
 use anyhow::Context as _;
 use skep_api::{Client, EventStream, JobSubmitted, JobView, PlanView};
 use skep_db::{Db, DbOptions, Location, Tx};
 use skep_gateway::Sums;
-use skep_stdx::{Clock as _, Secret, SystemClock};
-use skep_testkit::{SourceRepository, TestStore, processes_marked, skep_binary, worker_script};
+use skep_stdx::Secret;
+use skep_testkit::{
+    SourceRepository, TestStore, processes_end, processes_marked, skep_binary, worker_script,
+};
 use skep_types::{FiringState, JobId, JobKind, JobState, LandingState};
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -17,9 +20,6 @@ use tokio::process::{Child, Command};
 
 /// The longest wait for anything, in seconds. Generous: a test that gets here has failed.
 const WAIT_S: u64 = 120;
-
-/// How long the processes of a dead engine may take to die with it, in seconds.
-const KILL_S: i64 = 20;
 
 /// The variable that arms a crash point.
 const CRASH_VARIABLE: &str = "SKEP_CRASH_AT";
@@ -61,9 +61,6 @@ reply = { blocks = [{ tool = "write", input = { path = "note-1.txt", content = "
 reply = { blocks = [{ tool = "finish", input = { status = "DONE", summary = "noted", commit = "feat: note 1", files_changed = ["note-1.txt"], tests_run = [{ command = "true", passed = 0, failed = 0, skipped = 0, exit_code = 0 }] } }] }
 "#;
 
-/// The variable that says where `libfaketime` is.
-const CLOCK_VARIABLE: &str = "SKEP_TEST_FAKETIME";
-
 /// What an `exec` worker does: one file for each job, named by its instruction, and a process that
 /// would outlive it.
 fn steps(mark: &str) -> String {
@@ -99,60 +96,6 @@ pub(crate) struct Site<'a> {
     home: PathBuf,
     skep: PathBuf,
     clock: Option<FakeClock>,
-}
-
-/// A machine's clock, as every process of a site is made to see it by `libfaketime`. The clock that
-/// only goes forward stays as it is.
-#[derive(Clone)]
-pub(super) struct FakeClock {
-    library: PathBuf,
-    /// Holds by how many seconds it is ahead.
-    offset: PathBuf,
-}
-
-impl FakeClock {
-    /// One that goes right, with its state in `folder`.
-    pub(super) fn new(folder: &Path) -> anyhow::Result<Self> {
-        let library = std::env::var_os(CLOCK_VARIABLE).map(PathBuf::from);
-        let clock = Self {
-            library: library.with_context(|| format!("{CLOCK_VARIABLE} is not set"))?,
-            offset: folder.join("clock"),
-        };
-        clock.set(0)?;
-        Ok(clock)
-    }
-
-    /// Sets it to so many seconds ahead of the right time.
-    pub(super) fn set(&self, ahead_s: i64) -> anyhow::Result<()> {
-        // Whole at every instant: whoever reads it reads the old or the new one.
-        let fresh = self.offset.with_extension("new");
-        std::fs::write(&fresh, format!("{ahead_s:+}\n"))?;
-        Ok(std::fs::rename(fresh, &self.offset)?)
-    }
-
-    /// Sets it to `unix_s`, from where it goes on.
-    pub(super) fn start_at(&self, unix_s: i64) -> anyhow::Result<()> {
-        self.set(unix_s - SystemClock.now_ms() / 1_000)
-    }
-
-    /// Waits until it shows `unix_s`.
-    pub(super) async fn reaches(&self, unix_s: i64) -> anyhow::Result<()> {
-        let ahead: i64 = std::fs::read_to_string(&self.offset)?.trim().parse()?;
-        let left_ms = (unix_s - ahead) * 1_000 - SystemClock.now_ms();
-        let left = Duration::from_millis(u64::try_from(left_ms).unwrap_or(0));
-        tokio::time::sleep(left).await;
-        Ok(())
-    }
-
-    fn rule(&self, command: &mut Command) {
-        command
-            .env("LD_PRELOAD", &self.library)
-            .env("FAKETIME_TIMESTAMP_FILE", &self.offset)
-            .env("FAKETIME_NO_CACHE", "1")
-            .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
-            .env("NO_FAKE_STAT", "1")
-            .env("TZ", "Europe/Berlin");
-    }
 }
 
 impl<'a> Site<'a> {
@@ -551,13 +494,7 @@ after = [{{ node = "one", artifact = "note-1.txt" }}]
 
     /// Fails if a process of a worker or a check outlives its engine.
     pub(super) async fn assert_no_process(&self) -> anyhow::Result<()> {
-        for process in processes_marked(&self.mark)? {
-            let shown = format!("{process:?}");
-            anyhow::ensure!(process.ended(KILL_S).await?, "left behind: {shown}");
-        }
-        let left = processes_marked(&self.mark)?;
-        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
-        Ok(())
+        processes_end(&self.mark).await
     }
 
     /// Starts an engine, waits until the job has ended and was reported, and stops it.

@@ -7,7 +7,7 @@ use serde_json::Value;
 use skep_api::{Client, DispatchRequest, EventView, JobView};
 use skep_db::{Db, DbOptions, Location, Tx, params};
 use skep_stdx::Secret;
-use skep_testkit::{SourceRepository, processes_marked, skep_binary, worker_script};
+use skep_testkit::{SourceRepository, processes_end, skep_binary, worker_script};
 use skep_types::{JobId, JobState, LandingState};
 use std::collections::BTreeSet;
 use std::os::unix::fs::MetadataExt as _;
@@ -21,9 +21,6 @@ use tokio::sync::watch;
 
 /// The longest wait for anything, and for the next event, in seconds. Generous: a test that gets here has failed.
 pub(super) const WAIT_S: u64 = 120;
-/// How long the processes of a dead engine may take to die with it, in seconds.
-const KILL_S: i64 = 20;
-
 const TABLES: &str = r#"
 [engine]
 slots = 2
@@ -375,13 +372,7 @@ shared = {shared:?}
 
     /// Fails if a process of a worker or a check is left on any machine.
     pub(super) async fn assert_no_process(&self) -> anyhow::Result<()> {
-        for process in processes_marked(&self.mark)? {
-            let shown = format!("{process:?}");
-            anyhow::ensure!(process.ended(KILL_S).await?, "left behind: {shown}");
-        }
-        let left = processes_marked(&self.mark)?;
-        anyhow::ensure!(left.is_empty(), "left behind: {left:?}");
-        Ok(())
+        processes_end(&self.mark).await
     }
 }
 
