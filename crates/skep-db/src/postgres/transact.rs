@@ -4,6 +4,7 @@
 //! unless no other can be had in time. After it, the caller learns what is known: committed, not
 //! committed, or unknown.
 
+use super::address::Statements;
 use super::later::{self, Later, Refused};
 use super::session::{Broken, is_conflict, is_lost, may_come_back, refusal};
 use super::{NOW, Session, Shared, unavailable};
@@ -192,6 +193,9 @@ where
 
 /// A reader sees one snapshot for its whole closure; writers lock what they decide about. A write
 /// brings the server's time along, which most of them need, unless another clock is set.
+///
+/// Whoever is not heard of for longer than a write may be idle loses its locks, and its connection; that
+/// is said in each transaction, because behind a pooler the next one may have another session.
 async fn begin(
     shared: &Shared,
     client: &ClientWrapper,
@@ -201,25 +205,36 @@ async fn begin(
         client.batch_execute(BEGIN_READ).await?;
         return Ok(None);
     }
-    let begin = format!("{BEGIN_WRITE}; {IDLE_AT_MOST} {POSTGRES_IDLE_TRANSACTION_MS}");
-    if shared.clock.is_some() {
-        client.batch_execute(&begin).await?;
-        return Ok(None);
+    if matches!(shared.statements, Statements::Unnamed) || shared.clock.is_some() {
+        let begin = format!("{BEGIN_WRITE}; {}", first_query());
+        let answers = client.simple_query(&begin).await?;
+        let now = answers.iter().find_map(|answer| {
+            let SimpleQueryMessage::Row(row) = answer else {
+                return None;
+            };
+            row.get(0)?.parse().ok()
+        });
+        return Ok(now.filter(|_| shared.clock.is_none()));
     }
-    let answers = client.simple_query(&format!("{begin}; {NOW}")).await?;
-    Ok(answers.iter().find_map(|answer| {
-        let SimpleQueryMessage::Row(row) = answer else {
-            return None;
-        };
-        row.get(0)?.parse().ok()
-    }))
+    // Prepared, because its few functions take the server longer to understand than to run.
+    let first = client.prepare_cached(&first_query()).await?;
+    let (begun, row) = tokio::join!(
+        biased;
+        client.batch_execute(BEGIN_WRITE),
+        client.query_one(&first, &[]),
+    );
+    begun?;
+    row?.try_get(0).map(Some)
 }
 
 const BEGIN_READ: &str = "START TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY";
 const BEGIN_WRITE: &str = "START TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE";
-/// Within the transaction, because behind a pooler the next one may have another session. Whoever
-/// is not heard of for longer loses its locks, and its connection.
-const IDLE_AT_MOST: &str = "SET LOCAL idle_in_transaction_session_timeout =";
+
+/// Asks for the time, and sets how long the transaction may be idle.
+fn first_query() -> String {
+    let idle_ms = POSTGRES_IDLE_TRANSACTION_MS;
+    format!("{NOW}, set_config('idle_in_transaction_session_timeout', '{idle_ms}', true)")
+}
 
 async fn commit<T, E: From<DbError>>(
     loan: Loan,
