@@ -5,12 +5,12 @@
 //! asked for, alone or several at once (some twice under one key), claimed, started, ended, alone
 //! or several at once, moved, woken, cancelled, tried again; leases are renewed, taken back and
 //! given back. In half of the histories all jobs stand in one lane, in the others they are of two
-//! queues and projects, some of a backend or a key, and an operator sets limits. Queues are paused
-//! and resumed. Between them requests are lost, delayed and delivered twice, long after their lease
-//! went; their processes die before the commit and after it, before the answer; transactions are
-//! run again; nodes die, start again, or stand still past their lease and go on with an old fence;
-//! the clock jumps, by an hour too, forwards and backwards. No node ever hears a wake-up. Then
-//! faults end, and what is up works honestly.
+//! queues and projects, some of a backend or a key, and an operator sets limits and rates. Queues
+//! are paused and resumed. Between them requests are lost, delayed and delivered twice, long after
+//! their lease went; their processes die before the commit and after it, before the answer;
+//! transactions are run again; nodes die, start again, or stand still past their lease and go on
+//! with an old fence; the clock jumps, by an hour too, forwards and backwards. No node ever hears a
+//! wake-up. Then faults end, and what is up works honestly.
 //!
 //! Invariants, after every few steps and at the end, each a [`Rule`]:
 //! - a job that was acknowledged is there, live or ended, and in one table only;
@@ -19,7 +19,8 @@
 //! - only one node holds a job, its fence grows with every claim, and a write with any other fence
 //!   than the one that is held is refused;
 //! - nothing of a paused queue is given out, and a queue is paused until it is resumed;
-//! - nothing is given out beyond a limit, though one that was lowered stops nothing that runs;
+//! - nothing is given out beyond a limit, though one that was lowered stops nothing that runs, and
+//!   nothing faster than a rate allows;
 //! - a fence is current exactly as long as its lease is held, and so is an attempt open;
 //! - the events of a job follow from one another along the state machine and give its row;
 //! - the ledger verifies;
@@ -37,6 +38,7 @@ mod dice;
 mod message;
 mod model;
 mod mutation;
+mod pace;
 mod plan;
 mod queue;
 mod quiet;

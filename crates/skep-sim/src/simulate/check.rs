@@ -32,6 +32,10 @@ pub(crate) async fn check(world: &mut World) -> Result<Rows> {
         holds(found == expected, Rule::AsTheModel, || {
             format!("there are {found} jobs, expected {expected}")
         })?;
+        let (found, expected) = (&rows.rates, model.rates());
+        holds(found == expected, Rule::AsTheModel, || {
+            format!("rates stand at {found:?}, expected {expected:?}")
+        })?;
     }
     fences(world, &rows).await?;
     Ok(rows)

@@ -9,6 +9,7 @@ mod enqueue;
 mod lease;
 
 use super::message::{Answer, Refusal, Request};
+use super::pace::Pace;
 use super::queue::LEASE_MS;
 use super::room::Turn;
 use skep_queue::limits::LOSSES_MAX;
@@ -47,6 +48,7 @@ pub(crate) struct Model {
     /// [`skep_queue::ClaimMemory`].
     claims_most: bool,
     paused: BTreeSet<String>,
+    pace: Pace,
 }
 
 impl Model {
@@ -153,6 +155,11 @@ impl Model {
     /// How many jobs there are.
     pub(crate) fn len(&self) -> usize {
         self.jobs.len()
+    }
+
+    /// When all starts under each rate are paid for.
+    pub(crate) const fn rates(&self) -> &BTreeMap<String, i64> {
+        self.pace.rows()
     }
 
     fn heartbeat(&mut self, now: i64, node: &NodeId, jobs: &[JobId]) -> Expected {

@@ -7,8 +7,10 @@ use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
 use skep_authority::AuthorityError;
 use skep_db::{DbError, Tx, params};
-use skep_queue::{Claim, ClaimRequest, EnqueueError, Lease, NewJob};
+use skep_queue::flow::FlowLimit;
+use skep_queue::{Claim, ClaimRequest, EnqueueError, FlowPolicy, Lease, NewJob};
 use skep_types::{Fence, JobId};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// One defect.
@@ -56,6 +58,8 @@ pub enum Mutation {
     ClaimIgnoresLimits,
     /// A claim knows no keys.
     ClaimIgnoresKeys,
+    /// A claim knows no rates.
+    ClaimIgnoresRates,
     /// One less may run than a limit says.
     LimitIsOneLess,
 }
@@ -84,6 +88,7 @@ impl Mutation {
         Self::ResumeIsLost,
         Self::ClaimIgnoresLimits,
         Self::ClaimIgnoresKeys,
+        Self::ClaimIgnoresRates,
         Self::LimitIsOneLess,
     ];
 
@@ -99,7 +104,19 @@ impl Mutation {
                     WHERE state IN ('verifying', 'landing')";
                 tx.execute(sql, &[]).await?;
             }
-            (Self::ClaimIgnoresLimits, Request::Claim(asked)) => asked.policy = Arc::default(),
+            (Self::ClaimIgnoresLimits, Request::Claim(asked)) => {
+                let policy = Arc::make_mut(&mut asked.policy);
+                (policy.running_max, policy.projects) = (None, BTreeMap::new());
+                for limit in of_queues_and_backends(policy) {
+                    limit.running_max = None;
+                }
+            }
+            (Self::ClaimIgnoresRates, Request::Claim(asked)) => {
+                let policy = Arc::make_mut(&mut asked.policy);
+                for limit in of_queues_and_backends(policy) {
+                    limit.rate = None;
+                }
+            }
             (Self::LimitIsOneLess, Request::Claim(asked)) => {
                 let policy = Arc::make_mut(&mut asked.policy);
                 policy.running_max = policy.running_max.map(|max| max - 1);
@@ -215,6 +232,11 @@ impl Mutation {
             _ => None,
         }
     }
+}
+
+fn of_queues_and_backends(policy: &mut FlowPolicy) -> impl Iterator<Item = &mut FlowLimit> {
+    let queues = policy.queues.values_mut();
+    queues.chain(policy.backends.values_mut())
 }
 
 /// The fence that somebody holds now, or the one that is shown.

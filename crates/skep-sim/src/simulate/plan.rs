@@ -6,7 +6,7 @@
 use super::dice::Dice;
 use super::queue::LEASE_MS;
 use super::step::{Ask, BATCH, Ending, Fate, JobName, LeaseName, Step, Wanted};
-use super::turn::{PAUSABLE, POLICIES, Place};
+use super::turn::{PAUSABLE, Place};
 use super::world::{Belief, NODES, World};
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
@@ -55,7 +55,7 @@ pub(crate) fn next(dice: &mut Dice, world: &World) -> Step {
         91..95 => Step::Resume { node },
         95..97 => send(dice, |dice| pause(dice, world)),
         97..98 if !world.has_one_lane() => Step::Limits {
-            set: dice.below(POLICIES.len()),
+            set: dice.below(world.policies()),
         },
         _ => tick(dice),
     }

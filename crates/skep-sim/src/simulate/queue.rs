@@ -3,7 +3,7 @@
 
 use super::message::{Answer, Course, Refusal, Request};
 use super::mutation::Mutation;
-use skep_db::{Db, DbError, Tx, params};
+use skep_db::{Db, DbError, Row, Tx, params};
 use skep_ledger::{LedgerKey, SealedEvent, SealerService, VerifyReport};
 use skep_queue::{
     AdvanceError, Attempt, AttemptError, AttemptStart, CancelError, EnqueueError, Finish, Job,
@@ -12,7 +12,7 @@ use skep_queue::{
 use skep_stdx::ManualClock;
 use skep_testkit::{Backend, TestStore};
 use skep_types::{Fence, JobId, JobState};
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 /// How long a lease lasts in a simulation, in milliseconds.
@@ -44,6 +44,8 @@ pub(crate) struct Rows {
     pub(crate) jobs: Vec<(Job, Vec<Attempt>)>,
     /// The queues that are paused.
     pub(crate) paused: BTreeSet<String>,
+    /// When all starts under each rate are paid for, in microseconds since 1970.
+    pub(crate) rates: BTreeMap<String, i64>,
     /// The events after the place asked for.
     pub(crate) events: Vec<SealedEvent>,
 }
@@ -83,6 +85,16 @@ impl Queue {
             backend: store.backend,
             _store: store,
         }))
+    }
+
+    /// Forgets what an earlier history started under a rate: its clock is not this one's.
+    pub(crate) async fn forget_rates(&self) -> anyhow::Result<()> {
+        self.db
+            .write("forget", async |tx: &mut Tx<'_>| {
+                tx.execute("DELETE FROM queue_rate", &[]).await
+            })
+            .await?;
+        Ok(())
     }
 
     /// Sends a request; no answer if its process dies.
@@ -236,6 +248,7 @@ impl Queue {
                     places,
                     jobs,
                     paused: skep_queue::paused_queues(tx).await?,
+                    rates: rates(tx).await?,
                     events,
                 })
             })
@@ -272,6 +285,13 @@ impl Queue {
         }
         Ok(skep_ledger::verify(&self.db, self.key.public()).await?)
     }
+}
+
+async fn rates(tx: &mut Tx<'_>) -> Result<BTreeMap<String, i64>, DbError> {
+    let sql = "SELECT name, next_us FROM queue_rate ORDER BY name";
+    let rows = tx.query(sql, &[]).await?;
+    let rate = |row: &Row| Ok((row.get("name")?, row.get("next_us")?));
+    rows.iter().map(rate).collect()
 }
 
 async fn perform(tx: &mut Tx<'_>, request: &Request) -> Result<Answer, Abort> {

@@ -40,14 +40,17 @@ pub(crate) async fn end(world: &mut World, mut next: StepId) -> Result<Rows> {
             send(world, &mut next, Ask::ResumeQueue { queue }).await?;
         }
     }
-    for round in 0..ROUNDS_TO_SETTLE + ROUNDS_TO_END {
-        if round == ROUNDS_TO_SETTLE {
+    // A round lets at least two of each queue and backend start.
+    let longer = if world.has_rate() { 2 } else { 1 };
+    let (to_settle, to_end) = (ROUNDS_TO_SETTLE * longer, ROUNDS_TO_END * longer);
+    for round in 0..to_settle + to_end {
+        if round == to_settle {
             let rows = check(world).await?;
             if settled(world, &rows)? {
                 return Ok(rows);
             }
         }
-        if round < ROUNDS_TO_SETTLE && world.seen.values().all(|state| state.is_terminal()) {
+        if round < to_settle && world.seen.values().all(|state| state.is_terminal()) {
             break;
         }
         one_round(world, &mut next).await?;

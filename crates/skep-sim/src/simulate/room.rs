@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Turn {
     pub(crate) queue: String,
-    project: String,
-    backend: Option<String>,
+    pub(crate) project: String,
+    pub(crate) backend: Option<String>,
     key: Option<FlowKey>,
 }
 
@@ -73,6 +73,22 @@ impl Running {
 }
 
 impl Turn {
+    /// What the jobs of one lane share.
+    pub(crate) fn lane(&self) -> impl PartialEq + Ord + use<'_> {
+        let key = self.key.as_ref().map(|key| &key.name);
+        (&self.queue, &self.project, &self.backend, key)
+    }
+
+    /// Whether no limit concerns the job.
+    pub(crate) fn is_free(&self, policy: &FlowPolicy) -> bool {
+        let on_limited = |backend| policy.backends.contains_key(backend);
+        policy.running_max.is_none()
+            && !policy.queues.contains_key(&self.queue)
+            && !policy.projects.contains_key(&self.project)
+            && !self.backend.as_ref().is_some_and(on_limited)
+            && self.key.is_none()
+    }
+
     /// What counts the job, and how many of it may run at a time.
     fn counted<'t>(&'t self, policy: &FlowPolicy) -> Vec<(Kind, &'t str, Option<i64>)> {
         let of = |limits: &BTreeMap<String, FlowLimit>, name: &str| {

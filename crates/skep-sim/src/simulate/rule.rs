@@ -24,6 +24,8 @@ pub enum Rule {
     PausedWaits,
     /// Nothing is given out beyond a limit; a limit that is lowered stops nothing that runs.
     WithinLimits,
+    /// Nothing starts faster than a rate allows, and a clock that was put back costs one period.
+    WithinRates,
     /// A queue is paused until it is resumed, and only then.
     PauseStands,
     /// A write with a fence that is not current is refused.

@@ -108,6 +108,7 @@ async fn on_one_store(
     // Where the ledger stood after each history, so that a bad entry names its history.
     let mut ends = Vec::new();
     for seed in seeds {
+        queue.forget_rates().await?;
         let mut world = World::new(Arc::clone(&queue), seed, options.model, begin);
         let (mut dice, mut history) = (Dice::new(seed), History::new());
         let ran = drawn(&mut world, &mut dice, &mut history, &mut |_| {}).await;

@@ -64,6 +64,7 @@ found! {
     a_resumption_that_is_lost: ResumeIsLost by PauseStands,
     a_claim_that_knows_no_limits: ClaimIgnoresLimits by WithinLimits,
     a_claim_that_knows_no_keys: ClaimIgnoresKeys by WithinLimits,
+    a_claim_that_knows_no_rates: ClaimIgnoresRates by WithinRates,
     a_limit_that_is_one_less: LimitIsOneLess by NothingStuck,
 }
 
@@ -78,7 +79,7 @@ fn a_lease_that_is_taken_back_too_early() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 22);
+    assert_eq!(Mutation::ALL.len(), 23);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::dice::Dice;
 use skep_queue::flow::{DEFAULT_QUEUE, FlowKey};
-use skep_queue::flow::{FlowLimit, ProjectShare};
+use skep_queue::flow::{FlowLimit, ProjectShare, Rate};
 use skep_queue::{EVERY_QUEUE, Flow, FlowPolicy};
 use std::collections::BTreeMap;
 use std::fmt;
@@ -97,7 +97,13 @@ pub(crate) const POLICIES: &[&str] = &[
     "2 of hive and 1 of meadow at a time",
     "3 run at a time, 1 on mill",
     "1 runs at a time",
+    "3 of default start in 20 s",
+    "2 of night and 2 on mill start in 10 s",
+    "2 run at a time, 2 of default start in 7 s, 3 on mill in 1 s",
 ];
+
+/// How many of [`POLICIES`], from the first one on, limit no rate.
+pub(crate) const POLICIES_WITHOUT_RATE: usize = 6;
 
 /// A set of limits, by its place in [`POLICIES`].
 pub(crate) fn policy(set: usize) -> FlowPolicy {
@@ -106,6 +112,13 @@ pub(crate) fn policy(set: usize) -> FlowPolicy {
         let limit = FlowLimit {
             running_max,
             rate: None,
+        };
+        BTreeMap::from([(name.to_owned(), limit)])
+    };
+    let pace = |name: &str, starts, per_ms| {
+        let limit = FlowLimit {
+            running_max: None,
+            rate: Some(Rate { starts, per_ms }),
         };
         BTreeMap::from([(name.to_owned(), limit)])
     };
@@ -126,6 +139,16 @@ pub(crate) fn policy(set: usize) -> FlowPolicy {
             policy.backends = limit(MILL, 1);
         }
         5 => policy.running_max = Some(1),
+        6 => policy.queues = pace(DEFAULT_QUEUE, 3, 20_000),
+        7 => {
+            policy.queues = pace(NIGHT, 2, 10_000);
+            policy.backends = pace(MILL, 2, 10_000);
+        }
+        8 => {
+            policy.running_max = Some(2);
+            policy.queues = pace(DEFAULT_QUEUE, 2, 7_000);
+            policy.backends = pace(MILL, 3, 1_000);
+        }
         _ => {}
     }
     policy

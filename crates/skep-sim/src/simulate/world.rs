@@ -10,12 +10,13 @@ mod note;
 use super::dice::{Dice, mixed};
 use super::message::{Course, Request};
 use super::model::Model;
+use super::pace::Pace;
 use super::queue::Queue;
 use super::room::Turn;
 use super::rule::{Rule, Violation};
 use super::step::{Ask, Fate, JobName, LeaseName, Step, StepId};
 use super::story::Telling;
-use super::turn::{POLICIES, policy};
+use super::turn::{POLICIES, POLICIES_WITHOUT_RATE, policy};
 use anyhow::Result;
 use skep_queue::{ClaimMemory, FlowPolicy, Lease};
 use skep_stdx::{Clock as _, SeededEntropy};
@@ -88,6 +89,8 @@ pub(crate) struct World {
     pub(super) policy: Arc<FlowPolicy>,
     /// How each job that was asked for takes its turn.
     turns: BTreeMap<JobId, Turn>,
+    /// What started under a rate, by what the answers said; not later than the queue has it.
+    pace: Pace,
     /// The queues that were paused and not resumed, by what the answers said.
     pub(crate) paused: BTreeSet<String>,
     /// The same by what the events say.
@@ -133,6 +136,7 @@ impl World {
             holders: BTreeMap::new(),
             policy: Arc::new(policy(first_limits(seed))),
             turns: BTreeMap::new(),
+            pace: Pace::default(),
             paused: BTreeSet::new(),
             paused_told: BTreeSet::new(),
             acknowledged: BTreeSet::new(),
@@ -151,6 +155,19 @@ impl World {
     /// Whether all jobs of this history stand in one lane.
     pub(crate) const fn has_one_lane(&self) -> bool {
         has_one_lane(self.seed)
+    }
+
+    /// How many sets of limits there are to choose from, from the first one on. Where claims begin
+    /// behind a mark nobody can tell from an answer whether rates were looked at, so there are none.
+    pub(crate) const fn policies(&self) -> usize {
+        policies(self.seed)
+    }
+
+    /// Whether a rate limits something now.
+    pub(crate) fn has_rate(&self) -> bool {
+        let limits = self.policy.queues.values();
+        let mut limits = limits.chain(self.policy.backends.values());
+        limits.any(|limit| limit.rate.is_some())
     }
 
     /// The store's time.
@@ -314,7 +331,15 @@ pub(crate) fn first_limits(seed: u64) -> usize {
     if has_one_lane(seed) {
         return 0;
     }
-    Dice::new(!seed).below(POLICIES.len())
+    Dice::new(!seed).below(policies(seed))
+}
+
+const fn policies(seed: u64) -> usize {
+    if walk_time(seed).is_zero() {
+        POLICIES.len()
+    } else {
+        POLICIES_WITHOUT_RATE
+    }
 }
 
 fn claim_memory(seed: u64) -> Arc<ClaimMemory> {

@@ -18,6 +18,9 @@ impl Model {
         };
         self.jobs.values_mut().for_each(|job| job.admit(now));
         let slots = usize::try_from(asked.slots).unwrap_or(0);
+        if self.weighs(&asked.policy) {
+            self.pace.bound(&asked.policy, now);
+        }
         if claims.len() > slots {
             return Err(format!("only {slots} are free"));
         }
@@ -30,7 +33,7 @@ impl Model {
         }
         let running = self.running();
         let mut jobs = self.jobs.iter();
-        match jobs.find(|(_, job)| self.may_go(job, &running, &asked.policy)) {
+        match jobs.find(|(_, job)| self.may_go(now, job, &running, &asked.policy)) {
             Some((id, _)) => Err(format!("{slots} are free, and {id} may go as well")),
             None => Ok(()),
         }
@@ -41,18 +44,32 @@ impl Model {
         Running::of(held.map(|job| &job.turn))
     }
 
+    /// Whether a claim weighs lanes against each other, and so looks at rates.
+    fn weighs(&self, policy: &FlowPolicy) -> bool {
+        let mut line = self.jobs.values().filter(|job| job.is_due());
+        let Some(first) = line.next() else {
+            return false;
+        };
+        let is_alone = line.all(|job| job.turn.lane() == first.turn.lane());
+        !(is_alone && self.paused.is_empty() && first.turn.is_free(policy))
+    }
+
     /// Whether a claim may give the job.
-    fn may_go(&self, job: &ModelJob, running: &Running, policy: &FlowPolicy) -> bool {
-        job.is_due() && !self.is_paused(&job.turn) && running.has_room(&job.turn, policy)
+    fn may_go(&self, now: i64, job: &ModelJob, running: &Running, policy: &FlowPolicy) -> bool {
+        job.is_due()
+            && !self.is_paused(&job.turn)
+            && running.has_room(&job.turn, policy)
+            && self.pace.allows(&job.turn, policy, now)
     }
 
     fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
         let id = &claim.job.id;
         let running = self.running();
-        let may_go = |job: &&ModelJob| self.may_go(job, &running, &asked.policy);
+        let may_go = |job: &&ModelJob| self.may_go(now, job, &running, &asked.policy);
         let found = self.jobs.get(id).filter(may_go);
         found.ok_or("it was not to be claimed")?;
         let job = self.jobs.get_mut(id).ok_or("it is gone")?;
+        self.pace.start(&job.turn, &asked.policy, now);
         let last = self.fences.insert(id.clone(), claim.fence.0);
         if last.is_some_and(|last| claim.fence.0 <= last) {
             return Err("its fence did not grow".to_owned());

@@ -7,6 +7,7 @@ use crate::simulate::room::Running;
 use crate::simulate::rule::{Rule, Violation, holds};
 use crate::simulate::step::{LeaseName, StepId};
 use skep_queue::{ClaimRequest, EVERY_QUEUE, Job, NewJob};
+use skep_stdx::Clock as _;
 use skep_types::{AttemptId, JobId, JobState};
 
 impl World {
@@ -39,6 +40,7 @@ impl World {
                 }
             }
             (Request::Claim(asked), Answer::Claimed(claims)) => {
+                self.pace.bound(&asked.policy, self.queue.clock.now_ms());
                 for claim in claims {
                     claimed.push(self.note_claim(id, asked, claim)?);
                 }
@@ -105,7 +107,7 @@ impl World {
         asked: &ClaimRequest,
         claim: &skep_queue::Claim,
     ) -> Result<LeaseName, Violation> {
-        let job = &claim.job.id;
+        let (job, now) = (&claim.job.id, self.queue.clock.now_ms());
         holds(!self.holders.contains_key(job), Rule::OneHolder, || {
             format!("{job} was given to {} while it was held", asked.node)
         })?;
@@ -121,6 +123,11 @@ impl World {
             holds(has_room, Rule::WithinLimits, || {
                 format!("{job} was given out: {turn:?} beside {running:?}")
             })?;
+            let in_time = self.pace.allows(turn, &asked.policy, now);
+            holds(in_time, Rule::WithinRates, || {
+                format!("{job} was given out: {turn:?} after {:?}", self.pace)
+            })?;
+            self.pace.start(turn, &asked.policy, now);
         }
         let newest = self.newest.insert(job.clone(), claim.fence.0).unwrap_or(0);
         holds(claim.fence.0 > newest, Rule::FenceGrows, || {
