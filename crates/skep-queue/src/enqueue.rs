@@ -223,7 +223,7 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
         (None, None) => return Err(no_number().into()),
     };
     let find = format!(
-        "SELECT id, number, state, created_at_ms, priority, line FROM job
+        "SELECT id, number, state, created_at_ms, run_at_ms, priority, line FROM job
         WHERE owner = ?1 AND {column} = ?2 {} /*lock*/",
         if column == "debounce" {
             "AND fence = 0"
@@ -242,7 +242,7 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
             continue;
         };
         if let Some(debounce) = &new.flow.debounce {
-            put_off(tx, &row, debounce, now).await?;
+            put_off(tx, &row, run_at_ms(new, now), debounce).await?;
         }
         return Ok(Enqueued {
             id: row.parse("id")?,
@@ -257,16 +257,25 @@ async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, Enq
     }))
 }
 
-/// Moves the start of a debounced job away from `now`, but not beyond its longest wait.
-async fn put_off(tx: &mut Tx<'_>, row: &Row, debounce: &Debounce, now: i64) -> Result<(), DbError> {
+/// Moves the start of a debounced job to the one that was asked for now, but not beyond its longest
+/// wait, and never forward: an earlier request may have asked for a later time or a longer quiet, and
+/// a job that has waited its longest keeps its place in the line.
+async fn put_off(
+    tx: &mut Tx<'_>,
+    row: &Row,
+    asked_ms: i64,
+    debounce: &Debounce,
+) -> Result<(), DbError> {
     let id: JobId = row.parse("id")?;
     let latest = row
         .get::<i64>("created_at_ms")?
         .saturating_add(debounce.wait_max_ms);
-    let run_at_ms = now.saturating_add(debounce.quiet_ms).min(latest).max(now);
-    if row.get::<i64>("line")? == i64::from(Line::None) {
+    let run_at_ms = asked_ms.min(latest);
+    let has_later = row.get::<i64>("run_at_ms")? >= run_at_ms;
+    if has_later || row.get::<i64>("line")? == i64::from(Line::None) {
         return Ok(());
     }
+    let now = tx.now_ms().await?;
     let sql = "UPDATE job SET run_at_ms = ?2, order_ms = ?3, line = ?4, changed_at_ms = ?5
         WHERE id = ?1";
     let order_ms = flow::order_ms(run_at_ms, row.get("priority")?);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 on_both_engines!(
     a_debounced_start_is_put_off_and_not_for_ever,
+    a_debounced_start_is_never_brought_forward,
     a_key_limits_its_jobs_over_all_nodes,
     a_limit_holds_however_many_claim,
     a_pause_is_heard_by_a_claim_that_remembers,
@@ -371,6 +372,51 @@ async fn a_debounced_start_is_put_off_and_not_for_ever(store: TestStore) -> anyh
         hive.kinds_of(&first.id).await?[..2],
         ["job_queued", "job_put_off"]
     );
+    Ok(())
+}
+
+/// What an earlier request asked for holds, and who has waited longest keeps its place in the line.
+async fn a_debounced_start_is_never_brought_forward(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let begun = store.clock.now_ms();
+    let push = |case: usize, asked_ms: Option<i64>, quiet_ms| NewJob {
+        run_at_ms: asked_ms.map(|asked_ms| begun + asked_ms),
+        flow: Flow {
+            debounce: Some(Debounce {
+                name: format!("push-{case}"),
+                quiet_ms,
+                wait_max_ms: 2_500,
+            }),
+            ..Flow::default()
+        },
+        ..hive.new_job()
+    };
+    // (what the first request asks for: a time, a quiet; when the job is due after another one half
+    // a second later and one after ten, each with a quiet second)
+    let cases = [
+        (None, 1_000, [1_500, 2_500]),
+        (None, 2_000, [2_000, 2_500]),
+        (Some(2_200), 1_000, [2_200, 2_500]),
+        (Some(9_000), 1_000, [9_000, 9_000]),
+    ];
+    for (case, (asked_ms, quiet_ms, due)) in cases.into_iter().enumerate() {
+        store.clock.set_ms(begun);
+        let first = hive.enqueue(push(case, asked_ms, quiet_ms)).await?.id;
+        for (now_ms, due_ms) in [500, 10_000].into_iter().zip(due) {
+            store.clock.set_ms(begun + now_ms);
+            assert_eq!(hive.enqueue(push(case, None, 1_000)).await?.id, first);
+            let run_at_ms = hive.job(&first).await?.run_at_ms;
+            assert_eq!(run_at_ms, begun + due_ms, "{case} at {now_ms}");
+        }
+        let told = hive.kinds_of(&first).await?;
+        store.clock.advance_ms(1);
+        assert_eq!(hive.enqueue(push(case, None, 1_000)).await?.id, first);
+        assert_eq!(
+            hive.kinds_of(&first).await?,
+            told,
+            "{case}: nothing changed"
+        );
+    }
     Ok(())
 }
 
