@@ -215,21 +215,19 @@ fn no_number() -> DbError {
 /// second waits at the name's index for the first to commit.
 async fn enqueue_only_one(tx: &mut Tx<'_>, new: &NewJob) -> Result<Enqueued, EnqueueError> {
     let now = tx.now_ms().await?;
-    let sql = format!("{INSERT} ON CONFLICT DO NOTHING RETURNING id, number");
     let row = Rows::new(&KINDS, [values(new, now)]);
-    let (column, name) = match (&new.flow.singleton, &new.flow.debounce) {
-        (Some(name), _) => ("singleton", name),
-        (None, Some(debounce)) => ("debounce", &debounce.name),
+    let (column, has_name, name) = match (&new.flow.singleton, &new.flow.debounce) {
+        (Some(name), _) => ("singleton", "singleton IS NOT NULL", name),
+        (None, Some(d)) => ("debounce", "debounce IS NOT NULL AND fence = 0", &d.name),
         (None, None) => return Err(no_number().into()),
     };
+    // Only the name may be taken: an id that is must be refused, as it is everywhere else.
+    let sql = format!(
+        "{INSERT} ON CONFLICT (owner, {column}) WHERE {has_name} DO NOTHING RETURNING id, number"
+    );
     let find = format!(
         "SELECT id, number, state, created_at_ms, run_at_ms, priority, line FROM job
-        WHERE owner = ?1 AND {column} = ?2 {} /*lock*/",
-        if column == "debounce" {
-            "AND fence = 0"
-        } else {
-            ""
-        }
+        WHERE owner = ?1 AND {column} = ?2 AND {has_name} /*lock*/"
     );
     // The one that was in the way may end or start between the two statements, once or twice.
     for _ in 0..3 {

@@ -16,6 +16,7 @@ use std::time::Duration;
 on_both_engines!(
     a_debounced_start_is_put_off_and_not_for_ever,
     a_debounced_start_is_never_brought_forward,
+    a_request_that_comes_again_is_no_conflict,
     a_key_limits_its_jobs_over_all_nodes,
     a_limit_holds_however_many_claim,
     a_pause_is_heard_by_a_claim_that_remembers,
@@ -416,6 +417,41 @@ async fn a_debounced_start_is_never_brought_forward(store: TestStore) -> anyhow:
             told,
             "{case}: nothing changed"
         );
+    }
+    Ok(())
+}
+
+/// A request that arrives again when its job no longer has the name is refused like any other.
+async fn a_request_that_comes_again_is_no_conflict(store: TestStore) -> anyhow::Result<()> {
+    let hive = Hive::open(&store).await?;
+    let push = NewJob {
+        flow: Flow {
+            debounce: Some(Debounce {
+                name: "push".to_owned(),
+                quiet_ms: 1,
+                wait_max_ms: 1,
+            }),
+            ..Flow::default()
+        },
+        ..hive.new_job()
+    };
+    hive.enqueue(push.clone()).await?;
+    store.clock.advance_ms(1);
+    hive.claim_one(&hive.node()).await?;
+    let sync = NewJob {
+        flow: Flow {
+            singleton: Some("sync".to_owned()),
+            ..Flow::default()
+        },
+        ..hive.new_job()
+    };
+    hive.enqueue(sync.clone()).await?;
+    hive.cancel(&sync.id).await?;
+    hive.retry(&sync.id, 0).await?;
+    for again in [push, sync] {
+        let refused = hive.enqueue(again).await;
+        let taken = matches!(&refused, Err(EnqueueError::Db(error)) if error.is_constraint());
+        assert!(taken, "{refused:?}");
     }
     Ok(())
 }
