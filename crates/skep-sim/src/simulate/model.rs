@@ -21,6 +21,11 @@ use std::collections::{BTreeMap, BTreeSet};
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModelJob {
     turn: Turn,
+    /// The name under which it is the only one.
+    singleton: Option<String>,
+    /// The name under which further requests put it off.
+    debounce: Option<String>,
+    created_at_ms: i64,
     state: JobState,
     priority: i64,
     run_at_ms: i64,
@@ -127,6 +132,9 @@ impl Model {
         };
         let found = ModelJob {
             turn: Turn::from(job),
+            singleton: job.flow.singleton.clone(),
+            debounce: job.flow.debounce.clone(),
+            created_at_ms: job.created_at_ms,
             state: job.state,
             priority: job.priority,
             run_at_ms: job.run_at_ms,
@@ -221,6 +229,7 @@ impl Model {
             return Refusal::Illegal.into();
         }
         job.state = JobState::Queued;
+        (job.singleton, job.debounce) = (None, None);
         job.max = (job.max + extra).max(job.used + 1);
         (job.losses, job.failure) = (0, None);
         (job.run_at_ms, job.changed_at_ms, job.timed) = (now, now, false);

@@ -30,6 +30,12 @@ pub enum Mutation {
     LeaseOutlivesJump,
     /// An idempotency key is not kept.
     EnqueueForgetsKey,
+    /// A singleton is made although one lives.
+    EnqueueForgetsSingleton,
+    /// A debounced job is made although one waits.
+    EnqueueForgetsDebounce,
+    /// Requests for a debounced job do not put its start off.
+    PutOffIsLost,
     /// A job is acknowledged before it is committed.
     AnswersBeforeCommit,
     /// An ended job is not moved to the history.
@@ -74,6 +80,9 @@ impl Mutation {
         Self::GivesBackWork,
         Self::LeaseOutlivesJump,
         Self::EnqueueForgetsKey,
+        Self::EnqueueForgetsSingleton,
+        Self::EnqueueForgetsDebounce,
+        Self::PutOffIsLost,
         Self::AnswersBeforeCommit,
         Self::LosesEndedJob,
         Self::DoneIsNotFinal,
@@ -141,6 +150,8 @@ impl Mutation {
             }
             (Self::GivesBackWork, Request::GiveBack { at_work, .. }) => at_work.clear(),
             (Self::EnqueueForgetsKey, Request::Enqueue(new)) => new.idempotency_key = None,
+            (Self::EnqueueForgetsSingleton, Request::Enqueue(new)) => new.flow.singleton = None,
+            (Self::EnqueueForgetsDebounce, Request::Enqueue(new)) => new.flow.debounce = None,
             (Self::DoneIsNotFinal, Request::Retry { job, .. }) => {
                 let sql = "UPDATE job_history SET state = 'failed'
                     WHERE id = ?1 AND state = 'done'";
@@ -168,6 +179,10 @@ impl Mutation {
             }
             (Self::WakeIsLost, Request::Wake { from, to, .. }) if from.to(*to).is_ok() => {
                 Some(Answer::Woken(true))
+            }
+            (Self::PutOffIsLost, Request::Enqueue(new)) if new.idempotency_key.is_none() => {
+                let waiting = waiting(tx, new).await?;
+                waiting.map(|job| Answer::Enqueued(job, false))
             }
             (Self::BatchMakesSome, Request::EnqueueAll(new)) => Some(make_some(tx, new).await?),
             (Self::ClaimIgnoresPause, Request::Claim(asked)) => {
@@ -226,7 +241,7 @@ impl Mutation {
     /// What a request is answered whose process died before the commit.
     pub(crate) fn answers_the_dead(self, request: &Request) -> Option<Answer> {
         match (self, request) {
-            (Self::AnswersBeforeCommit, Request::Enqueue(new)) => {
+            (Self::AnswersBeforeCommit, Request::Enqueue(new)) if is_plain(new) => {
                 Some(Answer::Enqueued(new.id.clone(), true))
             }
             _ => None,
@@ -246,6 +261,20 @@ async fn held(tx: &mut Tx<'_>, lease: &Lease) -> Result<Fence, DbError> {
         Err(AuthorityError::Db(error)) => Err(error),
         Ok(()) => Ok(lease.fence),
     }
+}
+
+/// The job that a request for a debounced one puts off.
+async fn waiting(tx: &mut Tx<'_>, new: &NewJob) -> Result<Option<JobId>, DbError> {
+    let name = new.flow.debounce.as_ref().map(|debounce| &debounce.name);
+    let sql = "SELECT id FROM job WHERE debounce = ?1 AND fence = 0";
+    let row = tx.query_opt(sql, params![name]).await?;
+    row.map(|row| row.parse("id")).transpose()
+}
+
+/// Whether the request can be for no job that is there.
+const fn is_plain(new: &NewJob) -> bool {
+    let flow = &new.flow;
+    new.idempotency_key.is_none() && flow.singleton.is_none() && flow.debounce.is_none()
 }
 
 /// Makes the jobs that are not refused, whatever becomes of the others.

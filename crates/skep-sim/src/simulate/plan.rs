@@ -5,9 +5,9 @@
 
 use super::dice::Dice;
 use super::queue::LEASE_MS;
-use super::step::{Ask, BATCH, Ending, Fate, JobName, LeaseName, Step, Wanted};
+use super::step::{Ask, BATCH, Ending, Fate, JobName, LeaseName, Name, Step, Wanted};
 use super::turn::{PAUSABLE, Place};
-use super::world::{Belief, NODES, World};
+use super::world::{Belief, NODES, Names, World};
 use skep_queue::Advance;
 use skep_types::{AttemptState, FailureClass, JobState};
 
@@ -113,7 +113,25 @@ fn wanted(dice: &mut Dice, world: &World) -> Wanted {
         } else {
             Place::drawn(dice)
         },
+        name: name(dice, world),
     }
+}
+
+/// In some histories every other request has a name, so that they meet.
+fn name(dice: &mut Dice, world: &World) -> Option<Name> {
+    let names = world.names();
+    if names == Names::NONE || dice.one_in(2) {
+        return None;
+    }
+    if names.debounces && (!names.singletons || dice.one_in(2)) {
+        let quiet_ms = dice.of(&[500, 5_000]);
+        let wait_max_ms = dice.of(&[5_000, 6_000, 60_000]);
+        return Some(Name::Debounce {
+            quiet_ms,
+            wait_max_ms,
+        });
+    }
+    Some(Name::Singleton)
 }
 
 /// A node ends what it believes to hold, now and then one twice and one that it lost.

@@ -3,8 +3,9 @@
 use super::dice::mixed;
 use super::message::Request;
 use super::queue::LEASE_MS;
-use super::step::{Ask, Ending, JobName, StepId, Wanted};
+use super::step::{Ask, Ending, JobName, Name, StepId, Wanted};
 use super::world::{Issued, NODES, Node, World};
+use skep_queue::flow::Debounce;
 use skep_queue::{AttemptEnd, ClaimRequest, Finish, NewJob};
 use skep_stdx::SeededEntropy;
 use skep_types::{AttemptState, FailureClass, JobId, JobKind, Purpose, Tier};
@@ -105,7 +106,23 @@ impl World {
             delay_ms,
             attempts_max,
             place: stands,
+            name,
         } = wanted;
+        let mut flow = stands.flow();
+        match name {
+            Some(Name::Singleton) => flow.singleton = Some("sync".to_owned()),
+            Some(Name::Debounce {
+                quiet_ms,
+                wait_max_ms,
+            }) => {
+                flow.debounce = Some(Debounce {
+                    name: "push".to_owned(),
+                    quiet_ms: quiet_ms.into(),
+                    wait_max_ms: wait_max_ms.into(),
+                });
+            }
+            None => {}
+        }
         NewJob {
             id: JobId::new(&self.queue.clock, &self.entropy(id, place)),
             kind: JobKind::Agent,
@@ -115,12 +132,12 @@ impl World {
             tier: Tier::Sensitive,
             priority,
             run_at_ms: (delay_ms > 0).then(|| self.now() + delay_ms),
-            attempts_max,
+            attempts_max: attempts_max.into(),
             parent: None,
             // Histories share a store, so the key of each is its own.
             idempotency_key: key.map(|key| format!("{}-{key}", self.seed)),
             idempotency_digest: priority.to_le_bytes().to_vec(),
-            flow: stands.flow(),
+            flow,
         }
     }
 

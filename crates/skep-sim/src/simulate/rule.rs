@@ -16,6 +16,8 @@ pub enum Rule {
     CompletedOnce,
     /// One idempotency key is one job.
     OneJobPerKey,
+    /// A singleton is one job as long as it lives, a debounce as long as it has not started.
+    OneJobPerName,
     /// Nobody gets a job that another holds, and only nodes hold jobs.
     OneHolder,
     /// The fence of a job only grows.

@@ -37,8 +37,18 @@ pub(crate) struct Wanted {
     pub(crate) priority: i64,
     pub(crate) delay_ms: i64,
     /// 0 is refused.
-    pub(crate) attempts_max: i64,
+    pub(crate) attempts_max: u8,
     pub(crate) place: Place,
+    pub(crate) name: Option<Name>,
+}
+
+/// What makes several requests one job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// As long as the job lives.
+    Singleton,
+    /// As long as it has not started, which every request puts off.
+    Debounce { quiet_ms: u16, wait_max_ms: u16 },
 }
 
 /// How a claim ends, with the attempt that is under way.
@@ -186,6 +196,14 @@ impl fmt::Display for Wanted {
         }
         if let Some(key) = self.key {
             write!(f, ", key {key}")?;
+        }
+        match self.name {
+            Some(Name::Singleton) => f.write_str(", the only one")?,
+            Some(Name::Debounce {
+                quiet_ms,
+                wait_max_ms,
+            }) => write!(f, ", after {quiet_ms} ms of quiet or {wait_max_ms}")?,
+            None => {}
         }
         self.place.fmt(f)
     }

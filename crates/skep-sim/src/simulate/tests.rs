@@ -50,6 +50,8 @@ found! {
     a_reconciliation_that_forgets: ReconcileForgets by LeaseEnds,
     a_lease_that_outlives_a_jump: LeaseOutlivesJump by LeaseEnds,
     a_key_that_is_not_kept: EnqueueForgetsKey by OneJobPerKey,
+    a_singleton_that_is_not_alone: EnqueueForgetsSingleton by OneJobPerName,
+    a_debounce_that_is_made_again: EnqueueForgetsDebounce by OneJobPerName,
     an_answer_before_the_commit: AnswersBeforeCommit by NothingLost,
     an_ended_job_that_is_lost: LosesEndedJob by NothingLost,
     a_done_job_that_runs_again: DoneIsNotFinal by EventsGiveRow,
@@ -68,10 +70,15 @@ found! {
     a_limit_that_is_one_less: LimitIsOneLess by NothingStuck,
 }
 
-/// Taking a lease back too early loses nothing, so only the model sees it.
+/// Taking a lease back too early loses nothing, and neither does a start that is not put off, so
+/// only the model sees it.
 #[test]
-fn a_lease_that_is_taken_back_too_early() {
-    for mutation in [Mutation::ReconcileIsHasty, Mutation::GivesBackWork] {
+fn what_comes_too_early() {
+    for mutation in [
+        Mutation::ReconcileIsHasty,
+        Mutation::GivesBackWork,
+        Mutation::PutOffIsLost,
+    ] {
         let found = find(mutation, true, false);
         assert_eq!(found.violation.rule, Rule::AsTheModel);
     }
@@ -79,7 +86,7 @@ fn a_lease_that_is_taken_back_too_early() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 23);
+    assert_eq!(Mutation::ALL.len(), 26);
 }
 
 #[test]

@@ -61,6 +61,27 @@ pub(crate) struct Issued {
     pub(crate) node: usize,
 }
 
+/// Which names jobs are asked for under.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Names {
+    pub(crate) singletons: bool,
+    pub(crate) debounces: bool,
+}
+
+impl Names {
+    pub(crate) const NONE: Self = Self {
+        singletons: false,
+        debounces: false,
+    };
+}
+
+/// A name that a job can have for itself.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Named {
+    Singleton(String),
+    Debounce(String),
+}
+
 /// One request that was sent.
 #[derive(Debug, Clone)]
 struct Sent {
@@ -98,6 +119,8 @@ pub(crate) struct World {
     pub(crate) acknowledged: BTreeSet<JobId>,
     completed: BTreeSet<JobId>,
     keys: BTreeMap<String, JobId>,
+    /// The last job that was made under each name and keeps it.
+    named: BTreeMap<Named, JobId>,
     newest: BTreeMap<JobId, i64>,
     pub(crate) model: Option<Model>,
     pub(crate) tellings: BTreeMap<String, Telling>,
@@ -142,6 +165,7 @@ impl World {
             acknowledged: BTreeSet::new(),
             completed: BTreeSet::new(),
             keys: BTreeMap::new(),
+            named: BTreeMap::new(),
             newest: BTreeMap::new(),
             model: with_model.then(|| Model::new(walk_time(seed).is_zero())),
             tellings: BTreeMap::new(),
@@ -155,6 +179,14 @@ impl World {
     /// Whether all jobs of this history stand in one lane.
     pub(crate) const fn has_one_lane(&self) -> bool {
         has_one_lane(self.seed)
+    }
+
+    /// Which names the requests of this history have: none, in two of five.
+    pub(crate) const fn names(&self) -> Names {
+        Names {
+            singletons: matches!(self.seed % 5, 0 | 4),
+            debounces: matches!(self.seed % 5, 1 | 4),
+        }
     }
 
     /// How many sets of limits there are to choose from, from the first one on. Where claims begin

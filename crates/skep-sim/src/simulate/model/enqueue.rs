@@ -15,17 +15,20 @@ impl Model {
         }
     }
 
-    /// All or none. Those without a key come first, which tells only in what refuses all.
+    /// All or none. Those without a key or a name come first, which tells only in what refuses all.
     pub(super) fn enqueue_all(&mut self, now: i64, new: &[NewJob]) -> Expected {
         let before = self.clone();
         let mut made = BTreeMap::new();
-        let is_plain = |job: &NewJob| job.idempotency_key.is_none();
+        let is_plain = |job: &NewJob| {
+            let flow = &job.flow;
+            job.idempotency_key.is_none() && flow.singleton.is_none() && flow.debounce.is_none()
+        };
         let plain = || new.iter().enumerate().filter(|(_, job)| is_plain(job));
-        let keyed = new.iter().enumerate().filter(|(_, job)| !is_plain(job));
+        let others = new.iter().enumerate().filter(|(_, job)| !is_plain(job));
         if plain().any(|(_, job)| !is_valid(job)) {
             return Refusal::Invalid.into();
         }
-        for (place, job) in plain().chain(keyed) {
+        for (place, job) in plain().chain(others) {
             match self.one(now, job) {
                 Ok(one) => made.insert(place, one),
                 Err(refusal) => {
@@ -51,30 +54,76 @@ impl Model {
                 Err(Refusal::Conflict(job.clone()))
             };
         }
-        if self.jobs.contains_key(&new.id) {
+        let same = self.jobs.get(&new.id);
+        if same.is_some_and(|job| job.state.is_terminal()) {
+            return Err(Refusal::Taken);
+        }
+        let named = self.named(new);
+        if named.is_none() && same.is_some() {
             return Err(Refusal::Taken);
         }
         if let Some(key) = &new.idempotency_key {
-            let kept = (new.idempotency_digest.clone(), new.id.clone());
+            let id = named.as_ref().unwrap_or(&new.id).clone();
+            let kept = (new.idempotency_digest.clone(), id);
             self.keys.insert(key.clone(), kept);
         }
+        if let Some(id) = named {
+            self.put_off(now, new, &id);
+            return Ok((id, false));
+        }
+        let run_at_ms = due_at(now, new);
         let job = ModelJob {
             turn: Turn::from(new),
+            singleton: new.flow.singleton.clone(),
+            debounce: new.flow.debounce.as_ref().map(|d| d.name.clone()),
+            created_at_ms: now,
             state: JobState::Queued,
             priority: new.priority,
-            run_at_ms: new.run_at_ms.unwrap_or(now),
+            run_at_ms,
             used: 0,
             max: new.attempts_max,
             losses: 0,
             failure: None,
             changed_at_ms: now,
-            timed: new.run_at_ms.is_some_and(|at| at > now),
+            timed: run_at_ms > now,
             held: None,
             attempts: Vec::new(),
         };
         self.jobs.insert(new.id.clone(), job);
         Ok((new.id.clone(), true))
     }
+
+    /// The job that has the name that is asked for.
+    fn named(&self, new: &NewJob) -> Option<JobId> {
+        let singleton = new.flow.singleton.as_ref();
+        let debounce = new.flow.debounce.as_ref().map(|debounce| &debounce.name);
+        let has_name = |(id, job): &(&JobId, &ModelJob)| {
+            let is_only = singleton.is_some() && job.singleton.as_ref() == singleton;
+            let waits = debounce.is_some() && job.debounce.as_ref() == debounce;
+            !job.state.is_terminal() && (is_only || waits && !self.fences.contains_key(*id))
+        };
+        self.jobs.iter().find(has_name).map(|(id, _)| id.clone())
+    }
+
+    /// A start is put off, and never brought forward, but not beyond the longest wait.
+    fn put_off(&mut self, now: i64, new: &NewJob, id: &JobId) {
+        let Some((debounce, job)) = new.flow.debounce.as_ref().zip(self.jobs.get_mut(id)) else {
+            return;
+        };
+        let latest = job.created_at_ms + debounce.wait_max_ms;
+        let run_at_ms = due_at(now, new).min(latest);
+        if job.state.is_claimable() && run_at_ms > job.run_at_ms {
+            (job.run_at_ms, job.changed_at_ms) = (run_at_ms, now);
+            job.timed = run_at_ms > now;
+        }
+    }
+}
+
+/// When a new job is due: a debounced one after its time of quiet at the earliest.
+fn due_at(now: i64, new: &NewJob) -> i64 {
+    let asked = new.run_at_ms.unwrap_or(now);
+    let debounce = new.flow.debounce.as_ref();
+    debounce.map_or(asked, |debounce| asked.max(now + debounce.quiet_ms))
 }
 
 /// The only bound that is overstepped here.

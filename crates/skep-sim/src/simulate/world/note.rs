@@ -1,7 +1,7 @@
 //! What a bystander who sees every answer learns from it, and the rules that an answer alone can
 //! break.
 
-use super::{Issued, World, leases_of};
+use super::{Issued, Named, World, leases_of};
 use crate::simulate::message::{Answer, Request};
 use crate::simulate::room::Running;
 use crate::simulate::rule::{Rule, Violation, holds};
@@ -33,10 +33,12 @@ impl World {
             )?;
         }
         match (request, answer) {
-            (Request::Enqueue(new), Answer::Enqueued(job, _)) => self.note_job(new, job)?,
+            (Request::Enqueue(new), Answer::Enqueued(job, made)) => {
+                self.note_job(new, job, *made)?;
+            }
             (Request::EnqueueAll(new), Answer::EnqueuedAll(jobs)) => {
-                for (new, (job, _)) in new.iter().zip(jobs) {
-                    self.note_job(new, job)?;
+                for (new, (job, made)) in new.iter().zip(jobs) {
+                    self.note_job(new, job, *made)?;
                 }
             }
             (Request::Claim(asked), Answer::Claimed(claims)) => {
@@ -75,7 +77,8 @@ impl World {
         Ok(claimed)
     }
 
-    fn note_job(&mut self, new: &NewJob, job: &JobId) -> Result<(), Violation> {
+    fn note_job(&mut self, new: &NewJob, job: &JobId, made: bool) -> Result<(), Violation> {
+        self.note_name(new, job, made)?;
         self.acknowledged.insert(job.clone());
         self.seen.entry(job.clone()).or_insert(JobState::Queued);
         let Some(key) = &new.idempotency_key else {
@@ -87,8 +90,42 @@ impl World {
         })
     }
 
+    fn note_name(&mut self, new: &NewJob, job: &JobId, made: bool) -> Result<(), Violation> {
+        let name = match (&new.flow.singleton, &new.flow.debounce) {
+            (Some(name), _) => Named::Singleton(name.clone()),
+            (None, Some(debounce)) => Named::Debounce(debounce.name.clone()),
+            (None, None) => return Ok(()),
+        };
+        let holder = self.named.get(&name).filter(|id| self.keeps(&name, id));
+        let key = new.idempotency_key.as_ref();
+        let by_key = key.is_some_and(|key| self.keys.contains_key(key));
+        let right = match holder {
+            Some(holder) if made => holder == job,
+            Some(holder) => holder == job || by_key,
+            None => made || by_key,
+        };
+        holds(right, Rule::OneJobPerName, || {
+            format!("{job}, made: {made}, is {name:?} beside {holder:?}")
+        })?;
+        if made {
+            self.named.insert(name, job.clone());
+        }
+        Ok(())
+    }
+
+    /// Whether the job that was made under a name is still the only one of that name.
+    fn keeps(&self, name: &Named, job: &JobId) -> bool {
+        let has_ended = self.seen.get(job).is_some_and(|state| state.is_terminal());
+        let has_started = self.newest.contains_key(job);
+        !has_ended && (matches!(name, Named::Singleton(_)) || !has_started)
+    }
+
     fn note_moved(&mut self, request: &Request, job: &Job) -> Result<(), Violation> {
         self.seen.insert(job.id.clone(), job.state);
+        if matches!(request, Request::Retry { .. }) {
+            // The name may be another's by now; it does without.
+            self.named.retain(|_, named| *named != job.id);
+        }
         if job.held.is_none() {
             self.holders.remove(&job.id);
         }
