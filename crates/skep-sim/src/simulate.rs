@@ -15,7 +15,7 @@
 //! Invariants, after every few steps and at the end, each a [`Rule`]:
 //! - a job that was acknowledged is there, live or ended, and in one table only;
 //! - what was refused or died before its commit left no job;
-//! - a job is completed at most once, one idempotency key is one job, and so is one singleton as
+//! - a job is completed at most once, one idempotency key is one request, and so is one singleton as
 //!   long as it lives, and one debounce as long as it has not started;
 //! - only one node holds a job, its fence grows with every claim, and a write with any other fence
 //!   than the one that is held is refused;

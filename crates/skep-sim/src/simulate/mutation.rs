@@ -1,7 +1,7 @@
 //! Defects put between the simulator and the real queue, each a mistake that somebody could make
 //! in it. A simulator that does not find them proves nothing; a test says after how many seeds it
 //! does. The only SQL of the simulator that writes; it names columns
-//! of `job`, `job_history`, `attempt`, `authority` and `queue_pause`.
+//! of `job`, `job_history`, `job_key`, `attempt`, `authority` and `queue_pause`.
 
 use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
@@ -30,6 +30,10 @@ pub enum Mutation {
     LeaseOutlivesJump,
     /// An idempotency key is not kept.
     EnqueueForgetsKey,
+    /// An idempotency key stands for whatever is asked for under it.
+    KeyTakesAnyRequest,
+    /// The key of a request that became another's job stands for none.
+    KeyMissesName,
     /// A singleton is made although one lives.
     EnqueueForgetsSingleton,
     /// A debounced job is made although one waits.
@@ -80,6 +84,8 @@ impl Mutation {
         Self::GivesBackWork,
         Self::LeaseOutlivesJump,
         Self::EnqueueForgetsKey,
+        Self::KeyTakesAnyRequest,
+        Self::KeyMissesName,
         Self::EnqueueForgetsSingleton,
         Self::EnqueueForgetsDebounce,
         Self::PutOffIsLost,
@@ -150,6 +156,7 @@ impl Mutation {
             }
             (Self::GivesBackWork, Request::GiveBack { at_work, .. }) => at_work.clear(),
             (Self::EnqueueForgetsKey, Request::Enqueue(new)) => new.idempotency_key = None,
+            (Self::KeyTakesAnyRequest, Request::Enqueue(new)) => new.idempotency_digest.clear(),
             (Self::EnqueueForgetsSingleton, Request::Enqueue(new)) => new.flow.singleton = None,
             (Self::EnqueueForgetsDebounce, Request::Enqueue(new)) => new.flow.debounce = None,
             (Self::DoneIsNotFinal, Request::Retry { job, .. }) => {
@@ -205,6 +212,14 @@ impl Mutation {
     ) -> Result<Answer, DbError> {
         if let (Self::BatchMixesAnswers, Answer::Finished(answers)) = (self, &mut answer) {
             answers.sort_by_key(Result::is_err);
+        }
+        if let (Self::KeyMissesName, Request::Enqueue(new), Answer::Enqueued(job, false)) =
+            (self, request, &answer)
+            && let Some(key) = &new.idempotency_key
+        {
+            let sql = "UPDATE job_key SET job_id = ?3 WHERE idempotency_key = ?1 AND job_id = ?2";
+            tx.execute(sql, params![key, job.as_str(), new.id.as_str()])
+                .await?;
         }
         let Answer::Moved(job) = &answer else {
             return Ok(answer);

@@ -14,7 +14,7 @@ pub enum Rule {
     OneTable,
     /// A job is completed at most once.
     CompletedOnce,
-    /// One idempotency key is one job.
+    /// One idempotency key is one request and one job.
     OneJobPerKey,
     /// A singleton is one job as long as it lives, a debounce as long as it has not started.
     OneJobPerName,

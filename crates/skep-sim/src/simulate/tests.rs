@@ -50,6 +50,8 @@ found! {
     a_reconciliation_that_forgets: ReconcileForgets by LeaseEnds,
     a_lease_that_outlives_a_jump: LeaseOutlivesJump by LeaseEnds,
     a_key_that_is_not_kept: EnqueueForgetsKey by OneJobPerKey,
+    a_key_that_takes_any_request: KeyTakesAnyRequest by OneJobPerKey,
+    a_key_that_stands_for_no_job: KeyMissesName by StoreAnswers,
     a_singleton_that_is_not_alone: EnqueueForgetsSingleton by OneJobPerName,
     a_debounce_that_is_made_again: EnqueueForgetsDebounce by OneJobPerName,
     an_answer_before_the_commit: AnswersBeforeCommit by NothingLost,
@@ -86,7 +88,7 @@ fn what_comes_too_early() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 26);
+    assert_eq!(Mutation::ALL.len(), 28);
 }
 
 #[test]

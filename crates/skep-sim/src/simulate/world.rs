@@ -118,7 +118,8 @@ pub(crate) struct World {
     pub(crate) paused_told: BTreeSet<String>,
     pub(crate) acknowledged: BTreeSet<JobId>,
     completed: BTreeSet<JobId>,
-    keys: BTreeMap<String, JobId>,
+    /// The digest and the job of each key, by what the answers said.
+    keys: BTreeMap<String, (Vec<u8>, JobId)>,
     /// The last job that was made under each name and keeps it.
     named: BTreeMap<Named, JobId>,
     newest: BTreeMap<JobId, i64>,

@@ -84,9 +84,11 @@ impl World {
         let Some(key) = &new.idempotency_key else {
             return Ok(());
         };
-        let kept = self.keys.entry(key.clone()).or_insert_with(|| job.clone());
-        holds(kept == job, Rule::OneJobPerKey, || {
-            format!("{key} is {kept} and {job}")
+        let asked = (new.idempotency_digest.clone(), job.clone());
+        let kept = self.keys.entry(key.clone());
+        let kept = kept.or_insert_with(|| asked.clone());
+        holds(*kept == asked, Rule::OneJobPerKey, || {
+            format!("{key} is {kept:?} and {asked:?}")
         })
     }
 
