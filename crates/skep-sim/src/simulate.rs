@@ -5,12 +5,13 @@
 //! asked for, alone or several at once (some twice under one key, some as singletons or debounced),
 //! claimed, started, ended, alone or several at once, moved, woken, cancelled, tried again; leases
 //! are renewed, taken back and given back. In half of the histories all jobs stand in one lane, in
-//! the others they are of two queues and projects, some of a backend or a key, and an operator sets
-//! limits and rates. Queues are paused and resumed. Between them requests are lost, delayed and
-//! delivered twice, long after their lease went; their processes die before the commit and after
-//! it, before the answer; transactions are run again; nodes die, start again, or stand still past
-//! their lease and go on with an old fence; the clock jumps, by an hour too, forwards and
-//! backwards. No node ever hears a wake-up. Then faults end, and what is up works honestly.
+//! the others they are of two queues and projects, some of a backend or a key about which jobs may
+//! disagree, and an operator sets limits and rates. Queues are paused and resumed. Between them
+//! requests are lost, delayed and delivered twice, long after their lease went; their processes die
+//! before the commit and after it, before the answer; transactions are run again; nodes die, start
+//! again, or stand still past their lease and go on with an old fence; the clock jumps, by an hour
+//! too, forwards and backwards. No node ever hears a wake-up. Then faults end, and what is up works
+//! honestly.
 //!
 //! Invariants, after every few steps and at the end, each a [`Rule`]:
 //! - a job that was acknowledged is there, live or ended, and in one table only;

@@ -20,6 +20,8 @@ use std::collections::{BTreeMap, BTreeSet};
 /// What can be seen of a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct ModelJob {
+    /// Grows with every job, as the number does that the queue gives it.
+    number: usize,
     turn: Turn,
     /// The name under which it is the only one.
     singleton: Option<String>,
@@ -131,6 +133,7 @@ impl Model {
             return Err("nobody asked for it".to_owned());
         };
         let found = ModelJob {
+            number: expected.number,
             turn: Turn::from(job),
             singleton: job.flow.singleton.clone(),
             debounce: job.flow.debounce.clone(),

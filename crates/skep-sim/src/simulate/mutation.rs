@@ -68,6 +68,8 @@ pub enum Mutation {
     ClaimIgnoresLimits,
     /// A claim knows no keys.
     ClaimIgnoresKeys,
+    /// Where the jobs of a key disagree, the one that lets most of them run is heard.
+    KeyHearsLargest,
     /// A claim knows no rates.
     ClaimIgnoresRates,
     /// One less may run than a limit says.
@@ -103,6 +105,7 @@ impl Mutation {
         Self::ResumeIsLost,
         Self::ClaimIgnoresLimits,
         Self::ClaimIgnoresKeys,
+        Self::KeyHearsLargest,
         Self::ClaimIgnoresRates,
         Self::LimitIsOneLess,
     ];
@@ -196,7 +199,14 @@ impl Mutation {
                 Some(Answer::Claimed(claim_all(tx, asked).await?))
             }
             (Self::ClaimIgnoresKeys, Request::Claim(asked)) => {
-                Some(Answer::Claimed(claim_without_keys(tx, asked).await?))
+                let sql = "UPDATE job SET flow_key_max = 1000 WHERE flow_key IS NOT NULL";
+                Some(Answer::Claimed(claim_with(tx, asked, sql).await?))
+            }
+            (Self::KeyHearsLargest, Request::Claim(asked)) => {
+                let sql = "UPDATE job SET flow_key_max =
+                        (SELECT MAX(j.flow_key_max) FROM job j WHERE j.flow_key = job.flow_key)
+                    WHERE flow_key IS NOT NULL";
+                Some(Answer::Claimed(claim_with(tx, asked, sql).await?))
             }
             (Self::ResumeIsLost, Request::ResumeQueue(_)) => Some(Answer::Switched(true)),
             _ => None,
@@ -318,15 +328,21 @@ async fn claim_all(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, 
     Ok(claims)
 }
 
-/// Claims as if no job had a key.
-async fn claim_without_keys(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
-    let sql = "UPDATE job SET flow_key = NULL";
+/// Claims as if the keys let as many run as `sql` makes them.
+async fn claim_with(
+    tx: &mut Tx<'_>,
+    asked: &ClaimRequest,
+    sql: &str,
+) -> Result<Vec<Claim>, DbError> {
+    let keyed = "SELECT number, flow_key_max FROM job WHERE flow_key IS NOT NULL";
+    let before = tx.query(keyed, &[]).await?;
     tx.execute(sql, &[]).await?;
     let claims = skep_queue::claim(tx, asked).await?;
-    // Each key has a limit of its own, by which it is known again.
-    let sql = "UPDATE job SET flow_key = CASE flow_key_max WHEN 1 THEN 'one' ELSE 'two' END
-        WHERE flow_key_max IS NOT NULL";
-    tx.execute(sql, &[]).await?;
+    for row in before {
+        let (number, max): (i64, i64) = (row.get("number")?, row.get("flow_key_max")?);
+        let sql = "UPDATE job SET flow_key_max = ?2 WHERE number = ?1";
+        tx.execute(sql, params![number, max]).await?;
+    }
     Ok(claims)
 }
 

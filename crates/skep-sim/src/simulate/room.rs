@@ -36,6 +36,9 @@ impl From<&Job> for Turn {
     }
 }
 
+/// A queue, a project, a backend and a key.
+pub(crate) type Lane = (String, String, Option<String>, Option<String>);
+
 /// Jobs that somebody holds.
 #[derive(Debug, Default)]
 pub(crate) struct Running {
@@ -63,9 +66,11 @@ impl Running {
         running
     }
 
-    /// Whether one more that takes its turn like this may run under `policy`.
-    pub(crate) fn has_room(&self, turn: &Turn, policy: &FlowPolicy) -> bool {
+    /// Whether one more that takes its turn like this may run under `policy`, if `key_max` of its
+    /// key may.
+    pub(crate) fn has_room(&self, turn: &Turn, policy: &FlowPolicy, key_max: Option<i64>) -> bool {
         turn.counted(policy).into_iter().all(|(kind, name, max)| {
+            let max = if kind == Kind::Key { key_max } else { max };
             let count = self.counts.get(&(kind, name.to_owned()));
             max.is_none_or(|max| count.copied().unwrap_or(0) < max)
         })
@@ -74,9 +79,16 @@ impl Running {
 
 impl Turn {
     /// What the jobs of one lane share.
-    pub(crate) fn lane(&self) -> impl PartialEq + Ord + use<'_> {
-        let key = self.key.as_ref().map(|key| &key.name);
-        (&self.queue, &self.project, &self.backend, key)
+    pub(crate) fn lane(&self) -> Lane {
+        let key = self.key.as_ref().map(|key| key.name.clone());
+        let (queue, project) = (self.queue.clone(), self.project.clone());
+        (queue, project, self.backend.clone(), key)
+    }
+
+    /// The name of its key, and how many it lets run of it.
+    pub(crate) fn key(&self) -> Option<(&str, i64)> {
+        let key = self.key.as_ref()?;
+        Some((&key.name, key.running_max))
     }
 
     /// Whether no limit concerns the job.
@@ -108,7 +120,7 @@ impl Turn {
             counted.push((Kind::Backend, backend, of(&policy.backends, backend)));
         }
         if let Some(key) = &self.key {
-            counted.push((Kind::Key, &key.name, Some(key.running_max)));
+            counted.push((Kind::Key, &key.name, None));
         }
         counted
     }

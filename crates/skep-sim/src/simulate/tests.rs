@@ -72,14 +72,15 @@ found! {
     a_limit_that_is_one_less: LimitIsOneLess by NothingStuck,
 }
 
-/// Taking a lease back too early loses nothing, and neither does a start that is not put off, so
-/// only the model sees it.
+/// Taking a lease back too early loses nothing, and neither does a start that is not put off or
+/// goes beyond the limit that is heard of several, so only the model sees it.
 #[test]
 fn what_comes_too_early() {
     for mutation in [
         Mutation::ReconcileIsHasty,
         Mutation::GivesBackWork,
         Mutation::PutOffIsLost,
+        Mutation::KeyHearsLargest,
     ] {
         let found = find(mutation, true, false);
         assert_eq!(found.violation.rule, Rule::AsTheModel);
@@ -88,7 +89,7 @@ fn what_comes_too_early() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 28);
+    assert_eq!(Mutation::ALL.len(), 29);
 }
 
 #[test]

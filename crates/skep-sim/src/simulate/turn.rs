@@ -15,8 +15,8 @@ const NIGHT: &str = "night";
 const HIVE: &str = "hive";
 const MEADOW: &str = "meadow";
 const MILL: &str = "mill";
-/// Each key with how many of its jobs run at a time; they never disagree about it.
-const KEYS: &[(&str, i64)] = &[("one", 1), ("two", 2)];
+/// Each key with how many of its jobs run at a time. The jobs of the last one disagree about it.
+const KEYS: &[(&str, i64)] = &[("one", 1), ("two", 2), ("any", 1), ("any", 2), ("any", 3)];
 
 /// Where a job is asked to stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ impl Place {
             at_night: dice.one_in(3),
             on_meadow: dice.one_in(3),
             at_mill: dice.one_in(3),
-            key: dice.one_in(3).then(|| dice.of(&[0, 1])),
+            key: dice.one_in(3).then(|| dice.of(&[0, 1, 2, 3, 4])),
         }
     }
 

@@ -2,9 +2,11 @@
 
 use super::{Model, ModelJob};
 use crate::simulate::message::Answer;
-use crate::simulate::room::Running;
+use crate::simulate::room::{Lane, Running};
+use skep_queue::limits::AGEING_MS_PER_POINT;
 use skep_queue::{Claim, ClaimRequest, FlowPolicy};
 use skep_types::{AttemptId, AttemptState, JobState};
+use std::collections::BTreeMap;
 
 impl Model {
     pub(super) fn claim(
@@ -24,8 +26,16 @@ impl Model {
         if claims.len() > slots {
             return Err(format!("only {slots} are free"));
         }
-        for claim in claims {
-            self.claim_one(now, asked, claim)
+        let heard = self.heard();
+        // Lanes of one key may hear different limits; whoever hears the least can only have gone
+        // first. For every other limit the order makes no difference.
+        let mut in_turn: Vec<&Claim> = claims.iter().collect();
+        in_turn.sort_by_key(|claim| {
+            let job = self.jobs.get(&claim.job.id)?;
+            heard.get(&job.turn.lane()).copied()
+        });
+        for claim in in_turn {
+            self.claim_one(now, asked, claim, &heard)
                 .map_err(|why| format!("{}: {why}", claim.job.id))?;
         }
         if claims.len() == slots || !(self.claims_most || claims.is_empty()) {
@@ -33,7 +43,7 @@ impl Model {
         }
         let running = self.running();
         let mut jobs = self.jobs.iter();
-        match jobs.find(|(_, job)| self.may_go(now, job, &running, &asked.policy)) {
+        match jobs.find(|(_, job)| self.may_go(now, job, (&running, &heard), &asked.policy)) {
             Some((id, _)) => Err(format!("{slots} are free, and {id} may go as well")),
             None => Ok(()),
         }
@@ -42,6 +52,19 @@ impl Model {
     fn running(&self) -> Running {
         let held = self.jobs.values().filter(|job| job.held.is_some());
         Running::of(held.map(|job| &job.turn))
+    }
+
+    /// How many of its key each lane lets run: what the first in its line says.
+    fn heard(&self) -> BTreeMap<Lane, i64> {
+        let mut line: Vec<&ModelJob> = self.jobs.values().filter(|job| job.is_due()).collect();
+        line.sort_by_key(|job| (order_ms(job), job.number));
+        let mut heard = BTreeMap::new();
+        for job in line {
+            if let Some((_, max)) = job.turn.key() {
+                heard.entry(job.turn.lane()).or_insert(max);
+            }
+        }
+        heard
     }
 
     /// Whether a claim weighs lanes against each other, and so looks at rates.
@@ -55,17 +78,30 @@ impl Model {
     }
 
     /// Whether a claim may give the job.
-    fn may_go(&self, now: i64, job: &ModelJob, running: &Running, policy: &FlowPolicy) -> bool {
+    fn may_go(
+        &self,
+        now: i64,
+        job: &ModelJob,
+        (running, heard): (&Running, &BTreeMap<Lane, i64>),
+        policy: &FlowPolicy,
+    ) -> bool {
+        let key_max = heard.get(&job.turn.lane()).copied();
         job.is_due()
             && !self.is_paused(&job.turn)
-            && running.has_room(&job.turn, policy)
+            && running.has_room(&job.turn, policy, key_max)
             && self.pace.allows(&job.turn, policy, now)
     }
 
-    fn claim_one(&mut self, now: i64, asked: &ClaimRequest, claim: &Claim) -> Result<(), String> {
+    fn claim_one(
+        &mut self,
+        now: i64,
+        asked: &ClaimRequest,
+        claim: &Claim,
+        heard: &BTreeMap<Lane, i64>,
+    ) -> Result<(), String> {
         let id = &claim.job.id;
         let running = self.running();
-        let may_go = |job: &&ModelJob| self.may_go(now, job, &running, &asked.policy);
+        let may_go = |job: &&ModelJob| self.may_go(now, job, (&running, heard), &asked.policy);
         let found = self.jobs.get(id).filter(may_go);
         found.ok_or("it was not to be claimed")?;
         let job = self.jobs.get_mut(id).ok_or("it is gone")?;
@@ -92,6 +128,11 @@ impl Model {
         }
         Ok(())
     }
+}
+
+/// The place in the line, as the queue has it.
+const fn order_ms(job: &ModelJob) -> i64 {
+    job.run_at_ms - job.priority * AGEING_MS_PER_POINT
 }
 
 impl ModelJob {

@@ -73,6 +73,7 @@ impl Model {
         }
         let run_at_ms = due_at(now, new);
         let job = ModelJob {
+            number: self.jobs.len(),
             turn: Turn::from(new),
             singleton: new.flow.singleton.clone(),
             debounce: new.flow.debounce.as_ref().map(|d| d.name.clone()),

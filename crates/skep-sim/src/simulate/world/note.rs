@@ -3,7 +3,7 @@
 
 use super::{Issued, Named, World, leases_of};
 use crate::simulate::message::{Answer, Request};
-use crate::simulate::room::Running;
+use crate::simulate::room::{Running, Turn};
 use crate::simulate::rule::{Rule, Violation, holds};
 use crate::simulate::step::{LeaseName, StepId};
 use skep_queue::{ClaimRequest, EVERY_QUEUE, Job, NewJob};
@@ -140,6 +140,14 @@ impl World {
         })
     }
 
+    /// The largest limit that any job brings along for the key of `turn`: which of them is heard
+    /// depends on who is first in line.
+    fn largest_max(&self, turn: &Turn) -> Option<i64> {
+        let (name, _) = turn.key()?;
+        let keys = self.turns.values().filter_map(Turn::key);
+        keys.filter(|key| key.0 == name).map(|key| key.1).max()
+    }
+
     fn note_claim(
         &mut self,
         id: StepId,
@@ -158,7 +166,7 @@ impl World {
         if let Some(turn) = self.turns.get(job) {
             let held = self.holders.keys().filter_map(|id| self.turns.get(id));
             let running = Running::of(held);
-            let has_room = running.has_room(turn, &asked.policy);
+            let has_room = running.has_room(turn, &asked.policy, self.largest_max(turn));
             holds(has_room, Rule::WithinLimits, || {
                 format!("{job} was given out: {turn:?} beside {running:?}")
             })?;
