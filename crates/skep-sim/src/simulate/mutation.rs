@@ -1,7 +1,8 @@
 //! Defects put between the simulator and the real queue, each a mistake that somebody could make
 //! in it. A simulator that does not find them proves nothing; a test says after how many seeds it
-//! does. The only SQL of the simulator that writes; it names columns
-//! of `job`, `job_history`, `job_key`, `attempt`, `authority` and `queue_pause`.
+//! does. Beside the beginning of a history the only SQL of the simulator that writes; it names
+//! columns of `job`, `job_history`, `job_key`, `attempt`, `authority`, `queue_pause` and
+//! `queue_rate`.
 
 use super::message::{Answer, Refusal, Request};
 use super::queue::LEASE_MS;
@@ -72,6 +73,8 @@ pub enum Mutation {
     KeyHearsLargest,
     /// A claim knows no rates.
     ClaimIgnoresRates,
+    /// What started under a rate counts until the clock is there again, after it was put back.
+    RateOutlivesJump,
     /// One less may run than a limit says.
     LimitIsOneLess,
 }
@@ -107,6 +110,7 @@ impl Mutation {
         Self::ClaimIgnoresKeys,
         Self::KeyHearsLargest,
         Self::ClaimIgnoresRates,
+        Self::RateOutlivesJump,
         Self::LimitIsOneLess,
     ];
 
@@ -207,6 +211,9 @@ impl Mutation {
                         (SELECT MAX(j.flow_key_max) FROM job j WHERE j.flow_key = job.flow_key)
                     WHERE flow_key IS NOT NULL";
                 Some(Answer::Claimed(claim_with(tx, asked, sql).await?))
+            }
+            (Self::RateOutlivesJump, Request::Claim(asked)) => {
+                Some(Answer::Claimed(claim_at_old_pace(tx, asked).await?))
             }
             (Self::ResumeIsLost, Request::ResumeQueue(_)) => Some(Answer::Switched(true)),
             _ => None,
@@ -342,6 +349,20 @@ async fn claim_with(
         let (number, max): (i64, i64) = (row.get("number")?, row.get("flow_key_max")?);
         let sql = "UPDATE job SET flow_key_max = ?2 WHERE number = ?1";
         tx.execute(sql, params![number, max]).await?;
+    }
+    Ok(claims)
+}
+
+/// Claims as if no clock had been put back.
+async fn claim_at_old_pace(tx: &mut Tx<'_>, asked: &ClaimRequest) -> Result<Vec<Claim>, DbError> {
+    let before = tx
+        .query("SELECT name, next_us FROM queue_rate", &[])
+        .await?;
+    let claims = skep_queue::claim(tx, asked).await?;
+    for row in before {
+        let (name, next_us): (String, i64) = (row.get("name")?, row.get("next_us")?);
+        let sql = "UPDATE queue_rate SET next_us = ?2 WHERE name = ?1 AND next_us < ?2";
+        tx.execute(sql, params![name, next_us]).await?;
     }
     Ok(claims)
 }

@@ -3,8 +3,8 @@
 use super::{Failure, Mutation, Options, Rule, replay, simulate};
 use skep_testkit::Backend;
 
-/// Seeds in which every defect must show. The rarest, a lease that outlives a jump of the clock
-/// and nothing else, first shows in the 82nd.
+/// Seeds in which every defect must show. The rarest, starts under a rate that outlive a jump of
+/// the clock, first show in the 101st.
 const SEEDS: u64 = 128;
 
 fn run<T>(future: impl Future<Output = anyhow::Result<T>>) -> T {
@@ -69,6 +69,7 @@ found! {
     a_claim_that_knows_no_limits: ClaimIgnoresLimits by WithinLimits,
     a_claim_that_knows_no_keys: ClaimIgnoresKeys by WithinLimits,
     a_claim_that_knows_no_rates: ClaimIgnoresRates by WithinRates,
+    a_rate_that_outlives_a_jump: RateOutlivesJump by NothingStuck,
     a_limit_that_is_one_less: LimitIsOneLess by NothingStuck,
 }
 
@@ -89,7 +90,7 @@ fn what_comes_too_early() {
 
 #[test]
 fn every_defect_has_a_test() {
-    assert_eq!(Mutation::ALL.len(), 29);
+    assert_eq!(Mutation::ALL.len(), 30);
 }
 
 #[test]
