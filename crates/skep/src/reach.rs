@@ -2,27 +2,22 @@
 //!
 //! Invariant: the store is opened by the holder of the home's lock and by nobody else.
 
+mod door;
+mod ledger;
+mod schedule;
+mod topic;
+
+pub(crate) use door::Door;
+
 use crate::config::{Config, Secrets};
 use crate::engine::OpenHome;
 use crate::failure::Failure;
-use crate::home_lock::{HomeLock, LockError};
 use skep_api::{
-    AlarmView, Client, ClientError, DeadClasses, DeadLetter, DeadListQuery, DeadMessageView,
-    DeadView, DiffView, DrainRequest, Drained, EventView, FiringView, JobListQuery, JobSubmitted,
-    JobSummary, JobView, LedgerEntries, LedgerHeadView, LedgerView, LogView, MessageView,
-    MessagesChanged, NodeView, Page, PauseRequest, PlanRequest, PlanView, PreviewView,
-    ProduceMessage, ProducedMessage, QueueView, RetryRequest, ScheduleRequest, ScheduleSummary,
-    ScheduleView, TopicView,
+    Client, DeadClasses, DeadLetter, DeadListQuery, DeadView, DiffView, DrainRequest, Drained,
+    JobListQuery, JobSubmitted, JobSummary, JobView, LogView, NodeView, Page, PlanRequest,
+    PlanView, QueueView, RetryRequest,
 };
 use skep_director::{Home, JobQuery};
-use skep_ledger::Anchor;
-use skep_stdx::Stopwatch;
-use std::time::Duration;
-
-/// The longest wait for a holder that has the lock and does not answer yet, in milliseconds.
-const HOLDER_START_MS: u64 = 10_000;
-/// How often it is asked, in milliseconds.
-const HOLDER_POLL_MS: u64 = 50;
 
 /// A way to a home.
 pub(crate) enum Reach {
@@ -30,48 +25,6 @@ pub(crate) enum Reach {
     Holder(Client),
     /// Nobody holds it: this process does, for the length of one command.
     Direct(Box<OpenHome>),
-}
-
-/// Either a holder that answers, or the lock.
-pub(crate) enum Door {
-    /// Somebody holds the home and answers on its socket.
-    Holder(Client),
-    /// Nobody does; now this process.
-    Lock(HomeLock),
-}
-
-impl Door {
-    /// Finds the holder, or takes the lock. A holder that has just started is waited for.
-    pub(crate) async fn find(home: &Home) -> Result<Self, Failure> {
-        let waited = Stopwatch::start();
-        loop {
-            let client = Client::at_socket(home.socket());
-            let silence = match client.health().await {
-                Ok(_) => return Ok(Self::Holder(client)),
-                Err(error @ ClientError::Refused(_)) => return Err(error.into()),
-                Err(error) => error,
-            };
-            match HomeLock::take(home) {
-                Ok(lock) => return Ok(Self::Lock(lock)),
-                Err(LockError::Held { holder }) => {
-                    if waited.elapsed() > Duration::from_millis(HOLDER_START_MS) {
-                        let by = holder.map_or_else(String::new, |id| format!(" (process {id})"));
-                        return Err(Failure::unreachable(
-                            "holder_silent",
-                            format!(
-                                "the holder of {}{by} does not answer: {}",
-                                home.root().display(),
-                                silence.body().message
-                            ),
-                            "wait until it has started or ended; a process that hangs has to be stopped",
-                        ));
-                    }
-                }
-                Err(error @ LockError::Unusable { .. }) => return Err(error.failure(home)),
-            }
-            tokio::time::sleep(Duration::from_millis(HOLDER_POLL_MS)).await;
-        }
-    }
 }
 
 impl Reach {
@@ -223,85 +176,6 @@ impl Reach {
         })
     }
 
-    pub(crate) async fn add_schedule(
-        &self,
-        request: ScheduleRequest,
-    ) -> Result<ScheduleView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.add_schedule(&request).await?,
-            Self::Direct(open) => open.director.add_schedule(request).await?,
-        })
-    }
-
-    pub(crate) async fn schedules(&self) -> Result<Page<ScheduleSummary>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.schedules().await?,
-            Self::Direct(open) => open.director.schedules().await?,
-        })
-    }
-
-    pub(crate) async fn schedule(&self, name: &str) -> Result<ScheduleView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.schedule(name).await?,
-            Self::Direct(open) => open.director.schedule(name).await?,
-        })
-    }
-
-    pub(crate) async fn schedule_next(
-        &self,
-        name: &str,
-        count: i64,
-    ) -> Result<PreviewView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.schedule_next(name, count).await?,
-            Self::Direct(open) => open.director.schedule_next(name, Some(count)).await?,
-        })
-    }
-
-    pub(crate) async fn firings(
-        &self,
-        name: &str,
-        cursor: Option<&str>,
-        limit: Option<i64>,
-    ) -> Result<Page<FiringView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.firings(name, cursor, limit).await?,
-            Self::Direct(open) => open.director.firings(name, cursor, limit).await?,
-        })
-    }
-
-    pub(crate) async fn pause_schedule(
-        &self,
-        name: &str,
-        request: PauseRequest,
-    ) -> Result<ScheduleView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.pause_schedule(name, &request).await?,
-            Self::Direct(open) => open.director.pause_schedule(name, request).await?,
-        })
-    }
-
-    pub(crate) async fn resume_schedule(&self, name: &str) -> Result<ScheduleView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.resume_schedule(name).await?,
-            Self::Direct(open) => open.director.resume_schedule(name).await?,
-        })
-    }
-
-    pub(crate) async fn run_schedule(&self, name: &str) -> Result<FiringView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.run_schedule(name).await?,
-            Self::Direct(open) => open.director.run_schedule(name).await?,
-        })
-    }
-
-    pub(crate) async fn remove_schedule(&self, name: &str) -> Result<ScheduleView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.remove_schedule(name).await?,
-            Self::Direct(open) => open.director.remove_schedule(name).await?,
-        })
-    }
-
     pub(crate) async fn dead(&self, query: DeadListQuery) -> Result<Page<DeadLetter>, Failure> {
         Ok(match self {
             Self::Holder(client) => client.dead(&query).await?,
@@ -341,167 +215,6 @@ impl Reach {
         Ok(match self {
             Self::Holder(client) => client.dismiss(job).await?,
             Self::Direct(open) => open.director.dismiss(job).await?,
-        })
-    }
-
-    pub(crate) async fn events(
-        &self,
-        after: i64,
-        subject: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<EventView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.events(after, subject, limit).await?.items,
-            Self::Direct(open) => open.director.events(after, subject, limit).await?,
-        })
-    }
-
-    pub(crate) async fn ledger_entries(
-        &self,
-        after: i64,
-        limit: i64,
-    ) -> Result<LedgerEntries, Failure> {
-        match self {
-            Self::Holder(client) => Ok(client.ledger_entries(after, limit).await?),
-            Self::Direct(open) => open.ledger_entries(after, limit).await,
-        }
-    }
-
-    pub(crate) async fn topics(&self) -> Result<Page<TopicView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.topics().await?,
-            Self::Direct(open) => open.director.topics().await?,
-        })
-    }
-
-    pub(crate) async fn topic(&self, name: &str) -> Result<TopicView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.topic(name).await?,
-            Self::Direct(open) => open.director.topic(name).await?,
-        })
-    }
-
-    pub(crate) async fn messages(
-        &self,
-        topic: &str,
-        partition: i64,
-        after: Option<i64>,
-        limit: Option<i64>,
-    ) -> Result<Page<MessageView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.messages(topic, partition, after, limit).await?,
-            Self::Direct(open) => {
-                open.director
-                    .messages(topic, partition, after, limit)
-                    .await?
-            }
-        })
-    }
-
-    pub(crate) async fn produce(
-        &self,
-        topic: &str,
-        message: ProduceMessage,
-    ) -> Result<ProducedMessage, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.produce(topic, &message).await?,
-            Self::Direct(open) => open.director.produce(topic, message).await?,
-        })
-    }
-
-    pub(crate) async fn dead_messages(
-        &self,
-        topic: &str,
-        group: Option<&str>,
-        limit: Option<i64>,
-    ) -> Result<Page<DeadMessageView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.dead_messages(topic, group, limit).await?,
-            Self::Direct(open) => open.director.dead_messages(topic, group, limit).await?,
-        })
-    }
-
-    pub(crate) async fn drain_dead_messages(
-        &self,
-        topic: &str,
-        group: Option<&str>,
-        limit: Option<i64>,
-    ) -> Result<MessagesChanged, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.drain_dead_messages(topic, group, limit).await?,
-            Self::Direct(open) => {
-                open.director
-                    .drain_dead_messages(topic, group, limit)
-                    .await?
-            }
-        })
-    }
-
-    pub(crate) async fn replay_message(
-        &self,
-        message: &str,
-        group: Option<&str>,
-    ) -> Result<MessagesChanged, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.replay_message(message, group).await?,
-            Self::Direct(open) => open.director.replay_message(message, group).await?,
-        })
-    }
-
-    pub(crate) async fn dismiss_message(
-        &self,
-        message: &str,
-        group: Option<&str>,
-    ) -> Result<MessagesChanged, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.dismiss_message(message, group).await?,
-            Self::Direct(open) => open.director.dismiss_message(message, group).await?,
-        })
-    }
-
-    pub(crate) async fn alarms(
-        &self,
-        all: bool,
-        limit: Option<i64>,
-    ) -> Result<Page<AlarmView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.alarms(all, limit).await?,
-            Self::Direct(open) => open.director.alarms(all, limit).await?,
-        })
-    }
-
-    pub(crate) async fn ack_alarm(&self, number: i64) -> Result<AlarmView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.ack_alarm(number).await?,
-            Self::Direct(open) => open.director.ack_alarm(number).await?,
-        })
-    }
-
-    pub(crate) async fn newest_events(
-        &self,
-        subject: Option<&str>,
-        limit: i64,
-    ) -> Result<Vec<EventView>, Failure> {
-        Ok(match self {
-            Self::Holder(client) => client.newest_events(subject, limit).await?.items,
-            Self::Direct(open) => open.director.newest_events(subject, limit).await?,
-        })
-    }
-
-    pub(crate) async fn ledger_head(&self) -> Result<LedgerHeadView, Failure> {
-        match self {
-            Self::Holder(client) => Ok(client.ledger_head().await?),
-            Self::Direct(open) => open.ledger_head().await,
-        }
-    }
-
-    pub(crate) async fn verify_ledger(&self, anchors: &[Anchor]) -> Result<LedgerView, Failure> {
-        Ok(match self {
-            Self::Holder(client) => {
-                let anchors: Vec<String> = anchors.iter().map(Anchor::to_string).collect();
-                client.verify_ledger_with(&anchors).await?
-            }
-            Self::Direct(open) => open.director.verify_ledger_with(anchors.to_vec()).await?,
         })
     }
 }
