@@ -1,7 +1,10 @@
-//! Every key of `skep.toml`, once: what is known, what it means, and an example.
+//! Every key of `skep.toml`, once: what is known, what it means, and an example. The keys of a table
+//! that has a parser of its own stand beside that.
 //!
 //! The unknown-key check, `skep.example.toml` and `docs/reference/config.md` all come from this
 //! table; tests hold it against what the parsers take.
+
+use super::{limits, topic};
 
 /// One key. A table that the user names stands in the path as `NAME`.
 #[derive(Debug, Clone, Copy)]
@@ -31,7 +34,8 @@ pub(crate) struct Section {
     pub(crate) keys: &'static [Key],
 }
 
-const fn key(
+/// A key with all that is said of it.
+pub(super) const fn key(
     path: &'static str,
     shape: &'static str,
     default: Option<&'static str>,
@@ -308,95 +312,10 @@ pub(crate) const SECTIONS: &[Section] = &[
             ),
         ],
     },
-    Section {
-        heading: "limits",
-        path: "limits",
-        about: "How many jobs run over all nodes of a store. Every node has the same limits.",
-        keys: &[key(
-            "limits.running_max",
-            "integer",
-            Some("no limit but the slots"),
-            "20",
-            "Jobs that run at the same time.",
-        )],
-    },
-    Section {
-        heading: "limits.queue.nightly",
-        path: "limits.queue.NAME",
-        about: "Limits of one queue (`skep run --queue NAME`).",
-        keys: &[
-            key(
-                "limits.queue.NAME.running_max",
-                "integer",
-                Some("no limit"),
-                "2",
-                "Jobs of it that run at the same time.",
-            ),
-            key(
-                "limits.queue.NAME.starts",
-                "integer",
-                Some("no limit"),
-                "10",
-                "How many may start in `per_seconds`, on average; as many at once at most.",
-            ),
-            key(
-                "limits.queue.NAME.per_seconds",
-                "integer",
-                Some("1"),
-                "60",
-                "See `starts`.",
-            ),
-        ],
-    },
-    Section {
-        heading: "limits.backend.exec",
-        path: "limits.backend.NAME",
-        about: "Limits of one harness.",
-        keys: &[
-            key(
-                "limits.backend.NAME.running_max",
-                "integer",
-                Some("no limit"),
-                "3",
-                "Jobs that run with it at the same time.",
-            ),
-            key(
-                "limits.backend.NAME.starts",
-                "integer",
-                Some("no limit"),
-                "30",
-                "How many may start in `per_seconds`, on average; as many at once at most.",
-            ),
-            key(
-                "limits.backend.NAME.per_seconds",
-                "integer",
-                Some("1"),
-                "60",
-                "See `starts`.",
-            ),
-        ],
-    },
-    Section {
-        heading: "limits.project.hive",
-        path: "limits.project.NAME",
-        about: "The part of one project. Projects that wait share the slots by weight.",
-        keys: &[
-            key(
-                "limits.project.NAME.weight",
-                "integer",
-                Some("1"),
-                "2",
-                "Its part beside the others'.",
-            ),
-            key(
-                "limits.project.NAME.running_max",
-                "integer",
-                Some("no limit"),
-                "4",
-                "Jobs of it that run at the same time.",
-            ),
-        ],
-    },
+    limits::SECTION,
+    limits::QUEUE_SECTION,
+    limits::BACKEND_SECTION,
+    limits::PROJECT_SECTION,
     Section {
         heading: "server",
         path: "server",
@@ -409,76 +328,7 @@ pub(crate) const SECTIONS: &[Section] = &[
             "A loopback address; `--listen` goes before it.",
         )],
     },
-    Section {
-        heading: "topic.builds",
-        path: "topic.NAME",
-        about: "A topic of your own: messages that are kept until every group of readers has finished them. One table for each, under a name of lower-case letters, digits, `_` and `-`.",
-        keys: &[
-            key(
-                "topic.NAME.readers",
-                "\"none\" | list of names",
-                Some("nobody reads it, and the start fails"),
-                "[\"mailer\"]",
-                "The groups that programs of yours read over the API, or `none` for a topic that is only looked at. With names `silent_after_minutes` must be there.",
-            ),
-            key(
-                "topic.NAME.silent_after_minutes",
-                "integer",
-                Some("no alarm"),
-                "60",
-                "A group with messages to read that has finished none for this long raises an alarm.",
-            ),
-            key(
-                "topic.NAME.tries_max",
-                "integer",
-                Some("5"),
-                "5",
-                "How often a group may refuse a message before it is a dead letter, from 1 to 100.",
-            ),
-            key(
-                "topic.NAME.partitions",
-                "integer",
-                Some("1"),
-                "1",
-                "How many producers write at the same time, from 1 to 64. Fixed once the topic exists.",
-            ),
-            key(
-                "topic.NAME.retention_hours",
-                "integer",
-                Some("168"),
-                "168",
-                "How long messages are kept at least. What a group has not finished is kept longer, with an alarm.",
-            ),
-            key(
-                "topic.NAME.retention_bytes",
-                "integer",
-                Some("no limit"),
-                "104857600",
-                "How much payload is kept at most once every group has finished it, shared evenly among the partitions.",
-            ),
-            key(
-                "topic.NAME.payload_bytes_max",
-                "integer",
-                Some("65536"),
-                "65536",
-                "The largest payload, to 1048576. A larger one is refused with an alarm, unless it is produced with `--spill`.",
-            ),
-            key(
-                "topic.NAME.schema",
-                "path",
-                Some("any payload"),
-                "\"builds.schema.json\"",
-                "The JSON Schema of a payload, relative to this file.",
-            ),
-            key(
-                "topic.NAME.from_ledger",
-                "list of event kinds",
-                Some("[]"),
-                "[\"job_advanced\", \"report_delivered\"]",
-                "Ledger events that are fed into it, each with all it holds; `skep ledger tail` shows their kinds.",
-            ),
-        ],
-    },
+    topic::SECTION,
     Section {
         heading: "database",
         path: "database",

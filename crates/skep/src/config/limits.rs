@@ -1,9 +1,107 @@
 //! `[limits]`: how many jobs run, and how fast they start, by queue, backend and project.
 
+use super::keys::{Section, key};
 use serde::Deserialize;
 use skep_queue::FlowPolicy;
 use skep_queue::flow::{FlowLimit, ProjectShare, Rate, is_queue_name};
 use std::collections::BTreeMap;
+
+/// The keys of `[limits]`.
+pub(super) const SECTION: Section = Section {
+    heading: "limits",
+    path: "limits",
+    about: "How many jobs run over all nodes of a store. Every node has the same limits.",
+    keys: &[key(
+        "limits.running_max",
+        "integer",
+        Some("no limit but the slots"),
+        "20",
+        "Jobs that run at the same time.",
+    )],
+};
+
+/// The keys of `[limits.queue.NAME]`.
+pub(super) const QUEUE_SECTION: Section = Section {
+    heading: "limits.queue.nightly",
+    path: "limits.queue.NAME",
+    about: "Limits of one queue (`skep run --queue NAME`).",
+    keys: &[
+        key(
+            "limits.queue.NAME.running_max",
+            "integer",
+            Some("no limit"),
+            "2",
+            "Jobs of it that run at the same time.",
+        ),
+        key(
+            "limits.queue.NAME.starts",
+            "integer",
+            Some("no limit"),
+            "10",
+            "How many may start in `per_seconds`, on average; as many at once at most.",
+        ),
+        key(
+            "limits.queue.NAME.per_seconds",
+            "integer",
+            Some("1"),
+            "60",
+            "See `starts`.",
+        ),
+    ],
+};
+
+/// The keys of `[limits.backend.NAME]`.
+pub(super) const BACKEND_SECTION: Section = Section {
+    heading: "limits.backend.exec",
+    path: "limits.backend.NAME",
+    about: "Limits of one harness.",
+    keys: &[
+        key(
+            "limits.backend.NAME.running_max",
+            "integer",
+            Some("no limit"),
+            "3",
+            "Jobs that run with it at the same time.",
+        ),
+        key(
+            "limits.backend.NAME.starts",
+            "integer",
+            Some("no limit"),
+            "30",
+            "How many may start in `per_seconds`, on average; as many at once at most.",
+        ),
+        key(
+            "limits.backend.NAME.per_seconds",
+            "integer",
+            Some("1"),
+            "60",
+            "See `starts`.",
+        ),
+    ],
+};
+
+/// The keys of `[limits.project.NAME]`.
+pub(super) const PROJECT_SECTION: Section = Section {
+    heading: "limits.project.hive",
+    path: "limits.project.NAME",
+    about: "The part of one project. Projects that wait share the slots by weight.",
+    keys: &[
+        key(
+            "limits.project.NAME.weight",
+            "integer",
+            Some("1"),
+            "2",
+            "Its part beside the others'.",
+        ),
+        key(
+            "limits.project.NAME.running_max",
+            "integer",
+            Some("no limit"),
+            "4",
+            "Jobs of it that run at the same time.",
+        ),
+    ],
+};
 
 /// `[limits]`
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]

@@ -1,5 +1,6 @@
 //! `[topic.NAME]`: topics of the user's own.
 
+use super::keys::{Section, key};
 use super::{Config, ConfigError, read_bounded};
 use crate::failure::Failure;
 use serde::Deserialize;
@@ -10,6 +11,78 @@ use std::path::PathBuf;
 const HOUR_MS: i64 = 60 * 60 * 1_000;
 /// The unit of `silent_after_minutes`, in milliseconds.
 const MINUTE_MS: i64 = 60 * 1_000;
+
+/// The keys of `[topic.NAME]`.
+pub(super) const SECTION: Section = Section {
+    heading: "topic.builds",
+    path: "topic.NAME",
+    about: "A topic of your own: messages that are kept until every group of readers has finished them. One table for each, under a name of lower-case letters, digits, `_` and `-`.",
+    keys: &[
+        key(
+            "topic.NAME.readers",
+            "\"none\" | list of names",
+            Some("nobody reads it, and the start fails"),
+            "[\"mailer\"]",
+            "The groups that programs of yours read over the API, or `none` for a topic that is only looked at. With names `silent_after_minutes` must be there.",
+        ),
+        key(
+            "topic.NAME.silent_after_minutes",
+            "integer",
+            Some("no alarm"),
+            "60",
+            "A group with messages to read that has finished none for this long raises an alarm.",
+        ),
+        key(
+            "topic.NAME.tries_max",
+            "integer",
+            Some("5"),
+            "5",
+            "How often a group may refuse a message before it is a dead letter, from 1 to 100.",
+        ),
+        key(
+            "topic.NAME.partitions",
+            "integer",
+            Some("1"),
+            "1",
+            "How many producers write at the same time, from 1 to 64. Fixed once the topic exists.",
+        ),
+        key(
+            "topic.NAME.retention_hours",
+            "integer",
+            Some("168"),
+            "168",
+            "How long messages are kept at least. What a group has not finished is kept longer, with an alarm.",
+        ),
+        key(
+            "topic.NAME.retention_bytes",
+            "integer",
+            Some("no limit"),
+            "104857600",
+            "How much payload is kept at most once every group has finished it, shared evenly among the partitions.",
+        ),
+        key(
+            "topic.NAME.payload_bytes_max",
+            "integer",
+            Some("65536"),
+            "65536",
+            "The largest payload, to 1048576. A larger one is refused with an alarm, unless it is produced with `--spill`.",
+        ),
+        key(
+            "topic.NAME.schema",
+            "path",
+            Some("any payload"),
+            "\"builds.schema.json\"",
+            "The JSON Schema of a payload, relative to this file.",
+        ),
+        key(
+            "topic.NAME.from_ledger",
+            "list of event kinds",
+            Some("[]"),
+            "[\"job_advanced\", \"report_delivered\"]",
+            "Ledger events that are fed into it, each with all it holds; `skep ledger tail` shows their kinds.",
+        ),
+    ],
+};
 
 /// `[topic.NAME]`
 #[derive(Debug, Clone, Default, Deserialize)]
