@@ -1,6 +1,7 @@
 //! Accounts: the documents that say where jobs stand, read in one snapshot each.
 
-use crate::director::{Context, JobQuery};
+use crate::context::Context;
+use crate::director::JobQuery;
 use crate::error::DirectorError;
 use crate::limits::{DIFF_BYTES_MAX, EDGES_SHOWN_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::record::{

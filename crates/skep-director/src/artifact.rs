@@ -4,7 +4,7 @@
 //! which job left which of them under which name. A child gets copies, and each copy is held
 //! against its digest before the child's fence closes. Nothing else of a parent reaches a child.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::limits::INPUT_ARTIFACTS_BYTES_MAX;
 use ring::digest::{SHA256, digest};

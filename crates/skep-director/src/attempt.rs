@@ -12,7 +12,7 @@ mod observe;
 pub(crate) use ending::{back_off, end_failed, end_lost, interrupted, retry_delay_ms};
 pub(crate) use launch::{fence_failure, started};
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::pin_base;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;

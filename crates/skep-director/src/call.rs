@@ -12,7 +12,7 @@ mod body;
 pub(crate) use answer::{validator, value_of};
 
 use crate::attempt::{self, back_off};
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, CallAnswered};

@@ -8,7 +8,7 @@ mod counts;
 
 pub(crate) use counts::TestCounts;
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::home;
 use crate::limits::CHECK_LOG_BYTES_MAX;

@@ -1,7 +1,7 @@
 //! The children of the engine: what renews its leases, reads its topics and looks after both. They
 //! are started before work is taken, started again when they end, and counted when they are.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::EngineError;
 use crate::error::describe;
 use crate::limits::CHILD_PAUSE_MS;

@@ -4,7 +4,7 @@
 //! A dead letter has the job's own identity. However often a job is replayed, what it has failed
 //! with before counts, so no number of replays runs a poison job for ever.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::event::{self, DeadLetterDismissed, DeadLetterReplayed, DeadLetterWritten};
 use crate::limits::{

@@ -6,7 +6,7 @@
 //! after a crash.
 
 use crate::account;
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ReportDelivered};
 use crate::record;

@@ -19,7 +19,7 @@ pub(crate) use choice::check_model;
 pub(crate) use overlap::{refuse_overlap, scope_of};
 pub(crate) use wish::Wish;
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::event::JobDispatched;
 use crate::limits::ATTEMPTS_MAX;

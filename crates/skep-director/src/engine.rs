@@ -5,7 +5,7 @@
 //! through which a cancel or a stop reaches a step.
 
 use crate::attempt::{self, After};
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{DRAIN_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;

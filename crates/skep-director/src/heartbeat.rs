@@ -5,7 +5,7 @@
 //! can be silent for many minutes.
 
 use crate::clock_watch::ClockWatch;
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{HEARTBEAT_MS, LEASE_MS, POLL_MS};
 use crate::running::Signal;

@@ -10,7 +10,7 @@ mod turn;
 pub(crate) use turn::Turns;
 
 use crate::check::{CheckPlan, run_checks};
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, LandingHeld, LandingIntended, LandingReadBack};

@@ -1,6 +1,6 @@
 //! The ledger as its readers see it.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::limits::PAGE_MAX;
 use skep_api::{EventView, KeyChangeView, LedgerView};

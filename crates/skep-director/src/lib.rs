@@ -18,6 +18,7 @@ mod children;
 mod claims;
 mod clock_watch;
 mod config;
+mod context;
 mod dead;
 mod delivery;
 mod director;

@@ -4,7 +4,7 @@
 //! share a folder for what all of them must see. Nothing here gives authority over a job: that is
 //! the queue's lease and its fence, so a node that is cut off or comes back does no harm.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::EngineError;
 use crate::error::{DirectorError, describe};
 use crate::event::{self, NodeDraining, NodeJoined, NodeLeft, NodeResumed};

@@ -10,7 +10,7 @@ mod view;
 
 pub(crate) use view::{artifacts_of, edge_view, reason_of};
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::{not_enqueued, refuse_overlap};
 use crate::engine::{StepFailure, finish};
 use crate::error::DirectorError;

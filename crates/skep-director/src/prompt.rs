@@ -1,7 +1,7 @@
 //! What a worker is told: the task as it was given, and after a failed verification what was
 //! found. Findings and diffs are data in it, fenced off as such.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::limits::FINDINGS_BYTES_MAX;
 use crate::record::{Dispatch, VerdictRow};

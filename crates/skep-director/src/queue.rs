@@ -1,6 +1,6 @@
 //! The queues as an operator sees them, and what a request may ask of them.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use skep_api::{FlowRequest, Page, QueueView};
 use skep_db::Tx;

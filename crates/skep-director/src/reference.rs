@@ -1,7 +1,7 @@
 //! Jobs by the names people use for them, and what people do to them: cancel, retry.
 
+use crate::context::Context;
 use crate::delivery::report_due;
-use crate::director::Context;
 use crate::error::DirectorError;
 use crate::record::{Asked, Dispatch};
 use crate::running::Signal;

@@ -1,7 +1,7 @@
 //! Review by a worker whose model is of another family: itself a job, with a role that can write
 //! nothing. A pass that cites no evidence for a criterion is void.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::{Prepared, check_model};
 use crate::engine::{StepFailure, finish};
 use crate::error::DirectorError;

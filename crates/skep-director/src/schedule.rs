@@ -17,7 +17,7 @@ pub(crate) use change::{add, pause, remove, resume, run_now};
 pub use view::preview;
 pub(crate) use view::{firings, list, next, show};
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::{
     CLOCK_BACK_MS, DRAIN_MS, PRECHECKS_MAX, SCHEDULE_IDLE_MS, SCHEDULE_PAUSE_MS, SCHEDULE_SETTLE_MS,

@@ -8,7 +8,7 @@
 use crate::artifact;
 use crate::attempt::{self, back_off};
 use crate::call::hex;
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::pin_base;
 use crate::engine::{StepFailure, finish};
 use crate::error::{DirectorError, describe};

@@ -1,7 +1,7 @@
 //! Topics for people and for programs outside: look, produce, read, decide about dead letters.
 
+use crate::context::Context;
 use crate::delivery;
-use crate::director::Context;
 use crate::error::DirectorError;
 use crate::limits::{PAGE_DEFAULT, PAGE_MAX};
 use skep_api::{

@@ -3,7 +3,7 @@
 use crate::attempt::parse_oid;
 use crate::check::{CheckPlan, run_checks};
 use crate::claims;
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::DirectorError;
 use crate::event::{self, CheckRun, VerdictFound};

@@ -2,7 +2,7 @@
 
 use super::{After, Ended, Worker, leftover, parse_oid};
 use crate::artifact::{self, StoreError};
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::{StepFailure, advance, finish};
 use crate::error::{DirectorError, describe};
 use crate::event::{self, ResultRecorded};

@@ -2,7 +2,7 @@
 
 use super::{Worker, parse_oid};
 use crate::artifact;
-use crate::director::Context;
+use crate::context::Context;
 use crate::engine::StepFailure;
 use crate::error::DirectorError;
 use crate::event::{self, FenceProved};

@@ -1,7 +1,7 @@
 //! What a worker prints, turned into events: every tool call is on the ledger, without its text.
 
 use super::guard::Pulse;
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::describe;
 use crate::event::{self, ToolCalled};
 use crate::limits::TOOL_EVENTS_MAX;

@@ -1,7 +1,7 @@
 //! Where the work starts and where it goes: repository, base commit, target branch, all of them
 //! as they are now.
 
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::event::{self, BasePinned};
 use crate::record;

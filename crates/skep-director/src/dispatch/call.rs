@@ -2,7 +2,7 @@
 
 use super::{Prepared, check_model, request_digest};
 use crate::config::WorkerConfig;
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::event::{self, CallDispatched};
 use crate::limits::{

@@ -1,7 +1,7 @@
 //! Who does the work, with which model, and how deep the result is checked.
 
 use crate::config::{EngineConfig, WorkerConfig};
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::review;
 use skep_api::DispatchRequest;

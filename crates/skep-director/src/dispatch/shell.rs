@@ -6,7 +6,7 @@
 use super::base::{Pins, pin};
 use super::call::timeout_ms;
 use super::{PinAt, Prepared, request_digest};
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use crate::event::{self, ShellDispatched};
 use crate::limits::{

@@ -1,7 +1,7 @@
 //! What is asked for by whoever may ask for a job of any kind: a node of a plan, a schedule.
 
 use super::{PinAt, Pins, Prepared, call, prepare, shell};
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::DirectorError;
 use skep_api::{CallRequest, DispatchRequest, FlowRequest, ShellRequest};
 use skep_types::JobKind;

@@ -2,7 +2,7 @@
 //! as it would be if it were dispatched alone.
 
 use super::no_graph;
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::{PinAt, Pins, Prepared, Wish, request_digest, scope_of};
 use crate::error::DirectorError;
 use crate::limits::{ATTEMPTS_MAX, INSTRUCTION_BYTES_MAX, PLAN_ARTIFACTS_MAX, PLAN_NODES_MAX};

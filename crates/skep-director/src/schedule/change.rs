@@ -1,7 +1,7 @@
 //! What people do to schedules: add, pause, resume, run now, remove.
 
 use super::{bad_timing, fire, refused, view};
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::Wish;
 use crate::error::DirectorError;
 use crate::limits::{CHECK_BYTES_MAX, PRECHECK_NOTHING_TO_DO, PRECHECK_S_DEFAULT, PRECHECK_S_MAX};

@@ -1,7 +1,7 @@
 //! Firing: a due slot becomes a job, a pre-check, or a line that says why it became neither.
 
 use super::refused;
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::Prepared;
 use crate::error::{DirectorError, describe};
 use crate::limits::{SCHEDULE_STEPS_MAX, SCHEDULE_TRIES_MAX};

@@ -4,7 +4,7 @@
 
 use super::fire::{Ready, is_refusal, prepared, put_own, refusal, snapshot};
 use crate::check::{LoneCommand, run_alone};
-use crate::director::Context;
+use crate::context::Context;
 use crate::error::{DirectorError, describe};
 use crate::limits::PRECHECK_MARGIN_MS;
 use crate::record::{self, Precheck, Template};

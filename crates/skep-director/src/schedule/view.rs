@@ -1,7 +1,7 @@
 //! Schedules and firings as documents, read in one snapshot each.
 
 use super::refused;
-use crate::director::Context;
+use crate::context::Context;
 use crate::dispatch::Wish;
 use crate::error::DirectorError;
 use crate::limits::{PAGE_DEFAULT, PREVIEW_DEFAULT, PREVIEW_MAX};
