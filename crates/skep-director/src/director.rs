@@ -6,8 +6,8 @@ use crate::error::DirectorError;
 use crate::node::NodeOptions;
 use crate::topic::{self, Decision};
 use crate::{
-    EngineError, Home, account, dead, dispatch, engine, ledger, node, plan, queue, reference,
-    schedule,
+    EngineError, Home, account, alarm, dead, dispatch, engine, ledger, node, plan, queue,
+    reference, schedule,
 };
 use skep_api::{
     AlarmView, CallRequest, DeadClasses, DeadLetter, DeadListQuery, DeadMessageView, DeadView,
@@ -449,12 +449,12 @@ impl Director {
         all: bool,
         limit: Option<i64>,
     ) -> Result<Page<AlarmView>, DirectorError> {
-        topic::alarms(&self.0, all, limit).await
+        alarm::alarms(&self.0, all, limit).await
     }
 
     /// Says that an alarm was seen.
     pub async fn ack_alarm(&self, number: i64) -> Result<AlarmView, DirectorError> {
-        topic::ack_alarm(&self.0, number).await
+        alarm::ack_alarm(&self.0, number).await
     }
 
     /// Changes whenever something was appended to the ledger in this process.

@@ -9,6 +9,7 @@
 //! Knows nothing of axum, clap or HTML, and names no table of another crate.
 
 mod account;
+mod alarm;
 mod arrival;
 mod artifact;
 mod attempt;

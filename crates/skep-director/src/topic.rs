@@ -1,21 +1,22 @@
 //! Topics for people and for programs outside: look, produce, read, decide about dead letters.
 
+mod view;
+
 use crate::context::Context;
 use crate::delivery;
 use crate::error::DirectorError;
 use crate::limits::{PAGE_DEFAULT, PAGE_MAX};
 use skep_api::{
-    AlarmView, DeadMessageView, FetchMessages, FinishMessage, GroupView, MessageOutcome,
-    MessageView, MessagesChanged, Page, ProduceMessage, ProducedMessage, TopicView,
+    DeadMessageView, FetchMessages, FinishMessage, MessageOutcome, MessageView, MessagesChanged,
+    Page, ProduceMessage, ProducedMessage, TopicView,
 };
 use skep_db::{DbError, Tx};
-use skep_topic::alarm::Alarm;
 use skep_topic::{
-    DeadLetter, DeadLetterError, DeclareError, Delivery, FetchRequest, FinishError, GroupName,
-    GroupStatus, Lease, Message, MessageId, Payload, Poisoned, ProduceError, Readers, Spill,
-    StoredMessage, Topic, TopicStatus, Topics,
+    DeadLetterError, DeclareError, FetchRequest, FinishError, GroupName, Lease, Message, MessageId,
+    Payload, Poisoned, ProduceError, Readers, Spill, Topic, Topics,
 };
 use skep_types::DeliveryState;
+use view::{delivery_view, letter_view, stored_view, topic_view};
 
 /// The topics of an engine: its own and those that are configured.
 ///
@@ -270,33 +271,6 @@ pub(crate) async fn finish(
     })
 }
 
-/// Alarms, the newest first.
-pub(crate) async fn alarms(
-    context: &Context,
-    all: bool,
-    limit: Option<i64>,
-) -> Result<Page<AlarmView>, DirectorError> {
-    let limit = limit.unwrap_or(PAGE_DEFAULT).clamp(1, PAGE_MAX);
-    let alarms = async move |tx: &mut Tx<'_>| skep_topic::alarm::alarms(tx, all, limit).await;
-    let alarms = context.db.read("alarms", alarms).await?;
-    Ok(Page {
-        items: alarms.into_iter().map(alarm_view).collect(),
-        next_cursor: None,
-    })
-}
-
-/// Says that an alarm was seen.
-pub(crate) async fn ack_alarm(context: &Context, number: i64) -> Result<AlarmView, DirectorError> {
-    let ack = async move |tx: &mut Tx<'_>| skep_topic::alarm::ack(tx, number).await;
-    match context.db.write("alarm", ack).await? {
-        Some(alarm) => Ok(alarm_view(alarm)),
-        None => Err(DirectorError::NotFound {
-            noun: "alarm",
-            reference: number.to_string(),
-        }),
-    }
-}
-
 fn no_topic(name: &str) -> DirectorError {
     DirectorError::NotFound {
         noun: "topic",
@@ -372,114 +346,6 @@ fn outside_group(context: &Context, topic: &str, group: &str) -> Result<GroupNam
         format!("the engine reads `{topic}/{group}` itself"),
         "declare a topic of your own in [topic.NAME], and name its readers there",
     ))
-}
-
-fn topic_view(context: &Context, status: TopicStatus) -> TopicView {
-    let declared = context.topics.declaration(&status.name);
-    TopicView {
-        schema: declared.and_then(|topic| topic.schema.clone()),
-        from_ledger: declared
-            .map(|topic| topic.from_ledger.clone())
-            .unwrap_or_default(),
-        declared: declared.is_some(),
-        name: status.name,
-        partitions: status.partitions,
-        readers: status.readers,
-        retention_ms: status.retention_ms,
-        retention_bytes: status.retention_bytes,
-        payload_bytes_max: status.payload_bytes_max,
-        silent_after_ms: status.silent_after_ms,
-        produced: status.produced,
-        kept: status.kept,
-        bytes: status.bytes,
-        groups: status.groups.into_iter().map(group_view).collect(),
-    }
-}
-
-fn group_view(group: GroupStatus) -> GroupView {
-    GroupView {
-        name: group.name,
-        lag: group.lag,
-        delivering: group.delivering,
-        blocked: group.blocked,
-        dismissed: group.dismissed,
-        incomplete: group.incomplete,
-        delivered: group.delivered,
-        oldest_unread_at: group.oldest_unread_ms,
-        tries_max: group.tries_max,
-    }
-}
-
-/// Payloads are text for people; bytes that are none are shown as far as they are.
-fn shown(payload: Payload) -> (Option<String>, Option<String>, String, i64) {
-    let (digest, bytes) = (payload.digest().to_string(), payload.bytes());
-    match payload {
-        Payload::Inline(text) => (
-            Some(String::from_utf8_lossy(&text).into_owned()),
-            None,
-            digest,
-            bytes,
-        ),
-        Payload::Spilled(reference) => (None, Some(reference.place), digest, bytes),
-    }
-}
-
-fn stored_view(message: StoredMessage) -> MessageView {
-    let (payload, reference, payload_sha256, bytes) = shown(message.payload);
-    MessageView {
-        id: message.id.to_string(),
-        key: message.key,
-        payload,
-        reference,
-        payload_sha256,
-        bytes,
-        produced_at: message.produced_at_ms,
-        fence: None,
-        tries: None,
-    }
-}
-
-fn delivery_view(delivery: Delivery) -> MessageView {
-    let (payload, reference, payload_sha256, bytes) = shown(delivery.payload);
-    MessageView {
-        id: delivery.lease.message.to_string(),
-        key: delivery.key,
-        payload,
-        reference,
-        payload_sha256,
-        bytes,
-        produced_at: delivery.produced_at_ms,
-        fence: Some(delivery.lease.fence),
-        tries: Some(delivery.tries),
-    }
-}
-
-fn letter_view(letter: DeadLetter, message: Option<StoredMessage>) -> DeadMessageView {
-    let payload = message.and_then(|message| shown(message.payload).0);
-    DeadMessageView {
-        message: letter.message.to_string(),
-        group: letter.group,
-        key: letter.key,
-        reason: letter.reason,
-        tries: letter.tries,
-        losses: letter.losses,
-        why: letter.why,
-        since: letter.since_ms,
-        payload,
-    }
-}
-
-fn alarm_view(alarm: Alarm) -> AlarmView {
-    AlarmView {
-        number: alarm.number,
-        kind: alarm.kind,
-        subject: alarm.subject,
-        occurrences: alarm.occurrences,
-        raised_at: alarm.raised_at_ms,
-        last_at: alarm.last_at_ms,
-        acknowledged_at: alarm.acked_at_ms,
-        cleared_at: alarm.cleared_at_ms,
-    }
 }
 
 impl From<ProduceError> for DirectorError {
