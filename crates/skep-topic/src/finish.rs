@@ -9,8 +9,13 @@ use crate::limits::{
     EVENT_MESSAGES_MAX, LEASE_MS_MAX, LIST_ROWS_MAX, NAME_BYTES_MAX, WHY_BYTES_MAX,
 };
 use crate::message::{GroupName, Lease, MessageId};
-use skep_db::{DbError, Tx, params};
+use skep_db::{DbError, Tx, Value, params};
 use skep_types::DeadReason;
+
+/// The item that a lease still holds, over the first values of [`held_by`]. Nobody who was given up
+/// on holds one: the next delivery has a higher fence, and an answer ends the state.
+const HELD: &str = "topic = ?1 AND reader_group = ?2 AND partition = ?3 AND message_offset = ?4
+    AND fence = ?5 AND state = 'delivering'";
 
 /// What became of a refused message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +39,9 @@ pub async fn ack(tx: &mut Tx<'_>, lease: &Lease) -> Result<(), FinishError> {
 /// # Errors
 /// [`FinishError::Stale`] with the first that somebody else was handed.
 pub async fn ack_all(tx: &mut Tx<'_>, leases: &[Lease]) -> Result<(), FinishError> {
+    let sql = format!("DELETE FROM topic_item WHERE {HELD}");
     for lease in leases {
-        let sql = "DELETE FROM topic_item WHERE topic = ?1 AND reader_group = ?2
-            AND partition = ?3 AND message_offset = ?4 AND fence = ?5 AND state = 'delivering'";
-        let message = &lease.message;
-        let held = params![
-            &message.topic,
-            &lease.group,
-            message.partition,
-            message.offset,
-            lease.fence,
-        ];
-        matched(lease, tx.execute(sql, held).await?)?;
+        matched(lease, tx.execute(&sql, &held_by(lease, &[])).await?)?;
     }
     delivered(tx, leases, false).await
 }
@@ -62,21 +58,13 @@ pub async fn finish_with_status(
     status: &str,
 ) -> Result<(), FinishError> {
     let now = tx.now_ms().await?;
-    let sql = "UPDATE topic_item SET state = 'delivered', status = ?6, holder = NULL,
+    let sql = format!(
+        "UPDATE topic_item SET state = 'delivered', status = ?6, holder = NULL,
             changed_at_ms = ?7
-        WHERE topic = ?1 AND reader_group = ?2 AND partition = ?3 AND message_offset = ?4
-            AND fence = ?5 AND state = 'delivering'";
-    let message = &lease.message;
-    let row = params![
-        &message.topic,
-        &lease.group,
-        message.partition,
-        message.offset,
-        lease.fence,
-        cut(status, NAME_BYTES_MAX),
-        now,
-    ];
-    matched(lease, tx.execute(sql, row).await?)?;
+        WHERE {HELD}"
+    );
+    let row = held_by(lease, params![cut(status, NAME_BYTES_MAX), now]);
+    matched(lease, tx.execute(&sql, &row).await?)?;
     delivered(tx, std::slice::from_ref(lease), true).await
 }
 
@@ -149,22 +137,14 @@ pub async fn retry_later(
     why: &str,
 ) -> Result<(), FinishError> {
     let now = tx.now_ms().await?;
-    let sql = "UPDATE topic_item SET state = 'pending', retries = retries + 1, holder = NULL,
+    let sql = format!(
+        "UPDATE topic_item SET state = 'pending', retries = retries + 1, holder = NULL,
             due_ms = ?6, why = COALESCE(NULLIF(?7, ''), why), changed_at_ms = ?8
-        WHERE topic = ?1 AND reader_group = ?2 AND partition = ?3 AND message_offset = ?4
-            AND fence = ?5 AND state = 'delivering'";
-    let message = &lease.message;
-    let row = params![
-        &message.topic,
-        &lease.group,
-        message.partition,
-        message.offset,
-        lease.fence,
-        now.saturating_add(delay_ms.max(0)),
-        cut(why, WHY_BYTES_MAX),
-        now,
-    ];
-    matched(lease, tx.execute(sql, row).await?)
+        WHERE {HELD}"
+    );
+    let due_ms = now.saturating_add(delay_ms.max(0));
+    let row = held_by(lease, params![due_ms, cut(why, WHY_BYTES_MAX), now]);
+    matched(lease, tx.execute(&sql, &row).await?)
 }
 
 /// Refuses the message: it is itself the cause. Counted against the message, whoever reads it and
@@ -179,23 +159,15 @@ pub async fn poison(
     why: &str,
 ) -> Result<Poisoned, FinishError> {
     let now = tx.now_ms().await?;
-    let sql = "UPDATE topic_item SET state = 'pending', tries = tries + 1, holder = NULL,
+    let sql = format!(
+        "UPDATE topic_item SET state = 'pending', tries = tries + 1, holder = NULL,
             due_ms = ?6, why = COALESCE(NULLIF(?7, ''), why), changed_at_ms = ?8
-        WHERE topic = ?1 AND reader_group = ?2 AND partition = ?3 AND message_offset = ?4
-            AND fence = ?5 AND state = 'delivering' RETURNING tries, losses";
-    let message = &lease.message;
+        WHERE {HELD} RETURNING tries, losses"
+    );
     let why = cut(why, WHY_BYTES_MAX);
-    let row = params![
-        &message.topic,
-        &lease.group,
-        message.partition,
-        message.offset,
-        lease.fence,
-        now.saturating_add(delay_ms.max(0)),
-        why,
-        now,
-    ];
-    let rows = tx.query(sql, row).await?;
+    let due_ms = now.saturating_add(delay_ms.max(0));
+    let row = held_by(lease, params![due_ms, why, now]);
+    let rows = tx.query(&sql, &row).await?;
     matched(lease, rows.len() as u64)?;
     let Some(row) = rows.first() else {
         return Ok(Poisoned::Again);
@@ -203,7 +175,7 @@ pub async fn poison(
     let (tries, losses): (i64, i64) = (row.get("tries")?, row.get("losses")?);
     let sql = "SELECT tries_max FROM topic_group WHERE topic = ?1 AND name = ?2";
     let group = tx
-        .query_one(sql, params![&message.topic, &lease.group])
+        .query_one(sql, params![&lease.message.topic, &lease.group])
         .await?;
     if tries < group.get("tries_max")? {
         return Ok(Poisoned::Again);
@@ -226,21 +198,11 @@ pub async fn extend(
         .now_ms()
         .await?
         .saturating_add(lease_ms.clamp(1, LEASE_MS_MAX));
+    let sql = format!("UPDATE topic_item SET due_ms = ?6 WHERE {HELD}");
     let mut lost = Vec::new();
     for lease in leases {
-        let sql = "UPDATE topic_item SET due_ms = ?6
-            WHERE topic = ?1 AND reader_group = ?2 AND partition = ?3 AND message_offset = ?4
-                AND fence = ?5 AND state = 'delivering'";
-        let message = &lease.message;
-        let row = params![
-            &message.topic,
-            &lease.group,
-            message.partition,
-            message.offset,
-            lease.fence,
-            until_ms,
-        ];
-        if tx.execute(sql, row).await? == 0 {
+        let row = held_by(lease, params![until_ms]);
+        if tx.execute(&sql, &row).await? == 0 {
             lost.push(lease.clone());
         }
     }
@@ -322,6 +284,19 @@ async fn delivered(tx: &mut Tx<'_>, leases: &[Lease], incomplete: bool) -> Resul
     // The next message of a key can be read now.
     tx.wake(TOPIC);
     Ok(())
+}
+
+/// The values of a statement over [`HELD`]: `?1` to `?5` are the lease's, then comes `more`.
+fn held_by(lease: &Lease, more: &[Value]) -> Vec<Value> {
+    let message = &lease.message;
+    let own = params![
+        &message.topic,
+        &lease.group,
+        message.partition,
+        message.offset,
+        lease.fence,
+    ];
+    [own, more].concat()
 }
 
 fn matched(lease: &Lease, rows: u64) -> Result<(), FinishError> {
