@@ -5,7 +5,8 @@ use crate::director::JobQuery;
 use crate::error::DirectorError;
 use crate::limits::{DIFF_BYTES_MAX, EDGES_SHOWN_MAX, LOG_VIEW_BYTES_MAX, PAGE_DEFAULT, PAGE_MAX};
 use crate::record::{
-    self, AnswerRow, Asked, CallRow, Dispatch, LeftoverRow, ResultRow, RunRow, VerdictRow,
+    self, AnswerRow, Asked, CallRow, Dispatch, LeftoverRow, ResultRow, ReviewRow, RunRow,
+    VerdictRow,
 };
 use crate::{call, delivery, plan, reference, review};
 use ring::digest::{SHA256, digest};
@@ -71,34 +72,9 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
     let results = record::results(tx, &job.id).await?;
     let verdicts = record::verdicts(tx, &job.id).await?;
     let usage = skep_gateway::job_cost(tx, &job.id).await?;
-    let leftovers = record::leftovers(tx, &job.id).await?;
-    let mut attempts = Vec::new();
-    for attempt in skep_queue::attempts(tx, &job.id).await? {
-        let usage = skep_gateway::attempt_usage(tx, &attempt.id).await?;
-        let result = results.iter().find(|result| result.attempt == attempt.id);
-        let leftover = leftovers.iter().find(|left| left.attempt == attempt.id);
-        let mut view = attempt_view(attempt, result, usage.cost);
-        view.leftover = leftover.map(leftover_view);
-        let run = shell.as_ref().and_then(|shell| shell.run.as_ref());
-        view.isolation = view
-            .isolation
-            .or_else(|| run.and_then(|run| run.isolation.clone()));
-        attempts.push(view);
-    }
-    let mut reviews = Vec::new();
-    for review in record::reviews(tx, &job.id).await? {
-        let report = review
-            .report
-            .as_deref()
-            .and_then(|text| serde_json::from_str(text).ok());
-        reviews.push(ReviewView {
-            job: review.job,
-            worker: review.worker,
-            model: review.model,
-            verdict: review.verdict,
-            report: report.unwrap_or(serde_json::Value::Null),
-        });
-    }
+    let run = shell.as_ref().and_then(|shell| shell.run.as_ref());
+    let attempts = attempt_views(tx, &job.id, &results, run).await?;
+    let reviews = record::reviews(tx, &job.id).await?;
     let landing = landing_view(tx, &job.id, &dispatch).await?;
     let contract = results.iter().rev().find_map(|result| {
         serde_json::from_str::<ResultContract>(result.contract.as_deref()?).ok()
@@ -150,7 +126,7 @@ async fn view(tx: &mut Tx<'_>, job: Job) -> Result<JobView, DirectorError> {
         contract,
         verdict: verdicts.last().cloned(),
         verdicts,
-        reviews,
+        reviews: reviews.into_iter().map(review_view).collect(),
         call,
         shell,
         landing,
@@ -219,6 +195,30 @@ fn level_of(proof: &str) -> Option<String> {
     proof.get("level")?.as_str().map(str::to_owned)
 }
 
+/// Every attempt of a job, with its result and what else it left. The fence of a command is known
+/// from its `run`, which leaves no result.
+async fn attempt_views(
+    tx: &mut Tx<'_>,
+    job: &JobId,
+    results: &[ResultRow],
+    run: Option<&ShellRun>,
+) -> Result<Vec<AttemptView>, DbError> {
+    let leftovers = record::leftovers(tx, job).await?;
+    let mut views = Vec::new();
+    for attempt in skep_queue::attempts(tx, job).await? {
+        let usage = skep_gateway::attempt_usage(tx, &attempt.id).await?;
+        let result = results.iter().find(|result| result.attempt == attempt.id);
+        let leftover = leftovers.iter().find(|left| left.attempt == attempt.id);
+        let mut view = attempt_view(attempt, result, usage.cost);
+        view.leftover = leftover.map(leftover_view);
+        view.isolation = view
+            .isolation
+            .or_else(|| run.and_then(|run| run.isolation.clone()));
+        views.push(view);
+    }
+    Ok(views)
+}
+
 fn attempt_view(
     attempt: Attempt,
     result: Option<&ResultRow>,
@@ -249,6 +249,20 @@ fn leftover_view(left: &LeftoverRow) -> LeftoverView {
         place: left.place.clone(),
         files: left.files,
         bytes: left.bytes,
+    }
+}
+
+fn review_view(review: ReviewRow) -> ReviewView {
+    let report = review
+        .report
+        .as_deref()
+        .and_then(|text| serde_json::from_str(text).ok());
+    ReviewView {
+        job: review.job,
+        worker: review.worker,
+        model: review.model,
+        verdict: review.verdict,
+        report: report.unwrap_or(serde_json::Value::Null),
     }
 }
 

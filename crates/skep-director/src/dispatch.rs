@@ -26,12 +26,13 @@ use crate::limits::ATTEMPTS_MAX;
 use crate::record::{Asked, Dispatch, put_dispatch};
 use base::pin;
 use choice::{choose_gate, choose_worker};
+use overlap::parse_scope;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use skep_api::{DispatchRequest, JobSubmitted, Waiver};
 use skep_db::Tx;
 use skep_queue::{EnqueueError, Enqueued, NewJob};
-use skep_types::{JobId, JobKind, Purpose, Scope, Tier};
+use skep_types::{JobId, JobKind, Purpose, Tier};
 use text::check_text;
 
 /// A request that was completed and not yet written down.
@@ -128,21 +129,10 @@ pub(crate) async fn prepare(
     let tier = request.tier.unwrap_or(Tier::Sensitive);
     check_model(context, &worker, tier)?;
     let role = request.role.unwrap_or(worker.role);
-    let scope = Scope::parse(&request.scope).map_err(|error| {
-        DirectorError::usage(
-            "bad_scope",
-            error.to_string(),
-            error.hint().unwrap_or_default(),
-        )
-    })?;
+    let scope = parse_scope(&request.scope)?;
     let pinned = pin(context, request, role, pins).await?;
     let (gate, reviewer) = choose_gate(context, request, &worker, role)?;
     let job = JobId::new(&*context.clock, &*context.entropy);
-    let mut waivers = request.waivers.clone();
-    waivers.extend(request.waive_tests.as_ref().map(|reason| Waiver {
-        finding: "tests_run".to_owned(),
-        reason: reason.clone(),
-    }));
     let record = Dispatch {
         job: job.clone(),
         instruction: request.instruction.clone(),
@@ -161,7 +151,7 @@ pub(crate) async fn prepare(
         checks: request.checks.clone(),
         gate,
         budget: request.budget_micro_usd.or(context.engine.job_budget()),
-        waivers,
+        waivers: waivers(request),
         reviewer,
         reviews: None,
         reviewed_commit: None,
@@ -192,6 +182,15 @@ pub(crate) async fn prepare(
         record: Asked::Agent(Box::new(record)),
         warnings: pinned.warnings,
     })
+}
+
+/// The findings that the request accepts; a missing test run has a word of its own there.
+fn waivers(request: &DispatchRequest) -> Vec<Waiver> {
+    let tests_run = request.waive_tests.as_ref().map(|reason| Waiver {
+        finding: "tests_run".to_owned(),
+        reason: reason.clone(),
+    });
+    request.waivers.iter().cloned().chain(tests_run).collect()
 }
 
 /// What the queue calls the fields of a request's turn.

@@ -100,29 +100,7 @@ pub(crate) async fn run(
         invalid_rounds,
         signal,
     };
-    // What an interrupted lander left is looked at before anything is planned anew.
-    if let Some(intent) = landing.filter(|row| row.state == LandingState::Landing)
-        && let (Some(old), Some(new)) = (&intent.old_commit, &intent.commit)
-        && lander.target.contains(new).await?
-    {
-        let _turn = lander.turn().await?;
-        return lander.read_back(old, new).await;
-    }
-    // The first try plans and checks beside other landers and may lose to one of them. After that
-    // it has its turn from the beginning, so that only somebody else can still move the target.
-    let mut turn = None;
-    for _ in 0..LANDING_TRIES_MAX {
-        if lander.try_once(turn).await? == Tried::Settled {
-            return Ok(());
-        }
-        turn = Some(lander.turn().await?);
-    }
-    lander
-        .hold(
-            LandingState::Pending,
-            "the target kept moving; land again with `skep job retry ID`",
-        )
-        .await
+    lander.land(landing).await
 }
 
 /// How one try ended.
@@ -150,6 +128,33 @@ struct Lander<'a> {
 }
 
 impl Lander<'_> {
+    /// Lands, or says why the target stays as it is. What an interrupted lander left on record is
+    /// looked at before anything is planned anew.
+    async fn land(&self, left: Option<LandingRow>) -> Result<(), StepFailure> {
+        if let Some(intent) = left.filter(|row| row.state == LandingState::Landing)
+            && let (Some(old), Some(new)) = (&intent.old_commit, &intent.commit)
+            && self.target.contains(new).await?
+        {
+            let _turn = self.turn().await?;
+            return self.read_back(old, new).await;
+        }
+        // The first try plans and checks beside other landers and may lose to one of them. After
+        // that it has its turn from the beginning, so that only somebody else can still move the
+        // target.
+        let mut turn = None;
+        for _ in 0..LANDING_TRIES_MAX {
+            if self.try_once(turn).await? == Tried::Settled {
+                return Ok(());
+            }
+            turn = Some(self.turn().await?);
+        }
+        self.hold(
+            LandingState::Pending,
+            "the target kept moving; land again with `skep job retry ID`",
+        )
+        .await
+    }
+
     /// Waits until no other job lands in the same repository.
     async fn turn(&self) -> Result<Turn, StepFailure> {
         let mut signal = self.signal.clone();

@@ -1,6 +1,7 @@
 //! Review by a worker whose model is of another family: itself a job, with a role that can write
 //! nothing. A pass that cites no evidence for a criterion is void.
 
+use crate::config::WorkerConfig;
 use crate::context::Context;
 use crate::dispatch::{Prepared, check_model};
 use crate::engine::{StepFailure, finish};
@@ -113,35 +114,6 @@ pub(crate) async fn request(
         })
         .await?;
     let parent_row = parent_row.ok_or_else(missing)?;
-    let dispatch = Dispatch {
-        job: job.clone(),
-        instruction: author.instruction.clone(),
-        repo: author.repo.clone(),
-        vault: author.vault.clone(),
-        base_commit: author.base_commit.clone(),
-        target_branch: None,
-        scope: author.scope.clone(),
-        role: Role::Observer,
-        tier: author.tier,
-        worker: name.clone(),
-        harness: worker.harness.clone(),
-        model: worker.model.clone(),
-        command: worker.command.clone(),
-        checks: Vec::new(),
-        gate: Gate::G0,
-        // A review is paid from what is left of the job it is about.
-        budget: author
-            .budget
-            .map(|limit| MicroUsd((limit - spent).0.max(0))),
-        waivers: Vec::new(),
-        reviewer: None,
-        reviews: Some(author.job.clone()),
-        reviewed_commit: Some(commit.clone()),
-        rework_rounds_max: 0,
-        base_from: None,
-        artifacts: Vec::new(),
-        timeout_ms: None,
-    };
     let new_job = NewJob {
         id: job.clone(),
         kind: JobKind::Agent,
@@ -167,6 +139,7 @@ pub(crate) async fn request(
         verdict: None,
         report: None,
     };
+    let dispatch = dispatch_of(&review, author, worker, spent);
     Ok(Request {
         job: Prepared {
             new_job,
@@ -175,6 +148,45 @@ pub(crate) async fn request(
         },
         review,
     })
+}
+
+/// What the reviewer is asked for: to look at the author's commit, with the author's task and scope
+/// and nothing to write or land.
+fn dispatch_of(
+    review: &ReviewRow,
+    author: &Dispatch,
+    reviewer: &WorkerConfig,
+    spent: MicroUsd,
+) -> Dispatch {
+    Dispatch {
+        job: review.job.clone(),
+        instruction: author.instruction.clone(),
+        repo: author.repo.clone(),
+        vault: author.vault.clone(),
+        base_commit: author.base_commit.clone(),
+        target_branch: None,
+        scope: author.scope.clone(),
+        role: Role::Observer,
+        tier: author.tier,
+        worker: review.worker.clone(),
+        harness: reviewer.harness.clone(),
+        model: reviewer.model.clone(),
+        command: reviewer.command.clone(),
+        checks: Vec::new(),
+        gate: Gate::G0,
+        // A review is paid from what is left of the job it is about.
+        budget: author
+            .budget
+            .map(|limit| MicroUsd((limit - spent).0.max(0))),
+        waivers: Vec::new(),
+        reviewer: None,
+        reviews: Some(author.job.clone()),
+        reviewed_commit: Some(review.commit.clone()),
+        rework_rounds_max: 0,
+        base_from: None,
+        artifacts: Vec::new(),
+        timeout_ms: None,
+    }
 }
 
 /// What a job and its reviews have cost, calls of unknown end included.

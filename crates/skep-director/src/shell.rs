@@ -124,6 +124,26 @@ impl End {
     }
 }
 
+/// What the ledger holds of a run. The output's digest stands there under the run's salt, and says
+/// nothing once that is forgotten.
+fn ended(row: &RunRow, end: End, level: IsolationLevel) -> ShellEnded {
+    let mut hasher = Hasher::new(&SHA256);
+    hasher.update(&row.salt);
+    hasher.update(&row.output_sha256);
+    ShellEnded {
+        job: row.job.clone(),
+        attempt: row.attempt.clone(),
+        fence: row.fence,
+        exit_code: row.exit_code,
+        signal: row.signal,
+        limit: end.limit(),
+        duration_ms: row.duration_ms,
+        output_bytes: row.output_bytes,
+        output_sha256: hex(hasher.finish().as_ref()),
+        level: level.as_str(),
+    }
+}
+
 /// A command that is not there is the command's failure, not the fence's.
 fn start_failure(error: SandboxError) -> StepFailure {
     let is_command = matches!(error, SandboxError::Command(_));
@@ -301,21 +321,7 @@ impl Step<'_> {
             tail: tail.replace('\0', "\u{fffd}"),
             isolation: measured.proof,
         };
-        let mut hasher = Hasher::new(&SHA256);
-        hasher.update(&row.salt);
-        hasher.update(&row.output_sha256);
-        let ended = ShellEnded {
-            job: self.lease.job.clone(),
-            attempt: self.attempt.clone(),
-            fence: self.lease.fence,
-            exit_code: row.exit_code,
-            signal: row.signal,
-            limit: measured.end.limit(),
-            duration_ms: row.duration_ms,
-            output_bytes: row.output_bytes,
-            output_sha256: hex(hasher.finish().as_ref()),
-            level: measured.level.as_str(),
-        };
+        let ended = ended(&row, measured.end, measured.level);
         let job = &self.claim.job;
         let may_try = job.attempts_used + 1 < job.attempts_max;
         let delay_ms = failure

@@ -10,11 +10,11 @@ use crate::event::{self, CheckRun, VerdictFound};
 use crate::evidence::{Change, Commit, Evidence, compare_texts};
 use crate::record::{self, CheckRow, Dispatch, ResultRow, VerdictRow};
 use crate::review;
-use crate::runner_files::guarded;
+use crate::runner_files::{Guarded, guarded};
 use crate::running::Signal;
 use skep_db::{DbError, Tx};
 use skep_queue::{Claim, Lease};
-use skep_sandbox::ChangeStatus;
+use skep_sandbox::{ChangeStatus, ChangedFile, Oid};
 use skep_types::{
     AttemptId, ContractStatus, FailureClass, Finding, FindingOutcome, Gate, JobState,
     ResultContract, Scope, Verdict,
@@ -133,19 +133,9 @@ pub(crate) async fn run(
         verdict = Verdict::Invalid;
         findings.extend(missing);
     }
-    let earlier = verdicts
-        .iter()
-        .filter(|v| v.result == Verdict::Invalid && v.attempt != result.attempt)
-        .count();
-    let invalid_rounds =
-        i64::try_from(earlier).unwrap_or(i64::MAX) + i64::from(verdict == Verdict::Invalid);
-    let next = decide(
-        verdict,
-        contract.status,
-        &findings,
-        &dispatch,
-        invalid_rounds,
-    );
+    let rounds =
+        invalid_rounds(&verdicts, &result.attempt) + i64::from(verdict == Verdict::Invalid);
+    let next = decide(verdict, contract.status, &findings, &dispatch, rounds);
     let found = VerdictRow {
         attempt: result.attempt.clone(),
         job: lease.job.clone(),
@@ -155,6 +145,14 @@ pub(crate) async fn run(
         findings,
     };
     conclude(context, lease, dispatch, found, next).await
+}
+
+/// How many results before that of `attempt` were found INVALID.
+fn invalid_rounds(verdicts: &[VerdictRow], attempt: &AttemptId) -> i64 {
+    let earlier = verdicts
+        .iter()
+        .filter(|v| v.result == Verdict::Invalid && v.attempt != *attempt);
+    i64::try_from(earlier.count()).unwrap_or(i64::MAX)
 }
 
 /// Gathers the evidence: git from the engine's vault, checks run by the engine.
@@ -171,49 +169,9 @@ async fn gather(
         return Err(DirectorError::incomplete("there is no commit to verify").into());
     };
     let vault = Path::new(vault);
-    let failed = |e| DirectorError::outside("read the change from the vault", e);
-    let (base_oid, tip_oid) = (parse_oid(base)?, parse_oid(tip)?);
-    let changed = skep_sandbox::changed_files(vault, &base_oid, &tip_oid)
-        .await
-        .map_err(failed)?;
-    let commits = skep_sandbox::commits(vault, &base_oid, &tip_oid)
-        .await
-        .map_err(failed)?;
-    let changes: Vec<Change> = changed
-        .into_iter()
-        .map(|file| Change {
-            is_new: file.status == ChangeStatus::Added,
-            path: file.path,
-            added: file.added,
-            deleted: file.deleted,
-        })
-        .collect();
-    let commits = commits
-        .into_iter()
-        .map(|(oid, subject)| Commit {
-            oid: oid.to_string(),
-            subject,
-        })
-        .collect();
+    let (changes, commits) = changed(vault, base, tip).await?;
     let texts = compare_texts(vault, base, tip, &changes).await;
-    let guarded: Vec<String> = changes
-        .iter()
-        .filter(|change| match guarded(&change.path) {
-            Some(crate::runner_files::Guarded::Runner) => dispatch.waiver("runner_files").is_none(),
-            Some(crate::runner_files::Guarded::Test) => {
-                !change.is_new && dispatch.waiver("tests_changed").is_none()
-            }
-            None => false,
-        })
-        .map(|change| change.path.clone())
-        .chain(
-            texts
-                .steering
-                .iter()
-                .filter(|_| dispatch.waiver("runner_files").is_none())
-                .cloned(),
-        )
-        .collect();
+    let guarded = guarded_paths(dispatch, &changes, &texts.steering);
     let plan = CheckPlan {
         vault,
         base,
@@ -246,6 +204,52 @@ async fn gather(
         markers: texts.markers,
         steering: texts.steering,
     })
+}
+
+/// What lies between base and tip: files and commits.
+async fn changed(
+    vault: &Path,
+    base: &str,
+    tip: &str,
+) -> Result<(Vec<Change>, Vec<Commit>), DirectorError> {
+    let failed = |e| DirectorError::outside("read the change from the vault", e);
+    let (base, tip) = (parse_oid(base)?, parse_oid(tip)?);
+    let files = skep_sandbox::changed_files(vault, &base, &tip)
+        .await
+        .map_err(failed)?;
+    let commits = skep_sandbox::commits(vault, &base, &tip)
+        .await
+        .map_err(failed)?;
+    let change = |file: ChangedFile| Change {
+        is_new: file.status == ChangeStatus::Added,
+        path: file.path,
+        added: file.added,
+        deleted: file.deleted,
+    };
+    let commit = |(oid, subject): (Oid, String)| Commit {
+        oid: oid.to_string(),
+        subject,
+    };
+    Ok((
+        files.into_iter().map(change).collect(),
+        commits.into_iter().map(commit).collect(),
+    ))
+}
+
+/// The changed files that checks take from the base, because their change is not waived.
+fn guarded_paths(dispatch: &Dispatch, changes: &[Change], steering: &[String]) -> Vec<String> {
+    let runner_guarded = dispatch.waiver("runner_files").is_none();
+    let tests_guarded = dispatch.waiver("tests_changed").is_none();
+    let changed = changes.iter().filter(|change| match guarded(&change.path) {
+        Some(Guarded::Runner) => runner_guarded,
+        Some(Guarded::Test) => !change.is_new && tests_guarded,
+        None => false,
+    });
+    changed
+        .map(|change| &change.path)
+        .chain(steering.iter().filter(|_| runner_guarded))
+        .cloned()
+        .collect()
 }
 
 /// Puts check runs on record, under the claim's fence.

@@ -69,15 +69,8 @@ impl Worker<'_> {
                 }
             }
         }
-        let (contract, claims) = match &outcome.contract {
-            Ok(contract) => (
-                Some(contract.status.as_str()),
-                serde_json::to_string(contract).ok(),
-            ),
-            Err(_) => (None, None),
-        };
-        let error = outcome.contract.as_ref().err();
-        let error = error.map(|error| in_short(&describe(error)));
+        let contract = outcome.contract.as_ref();
+        let error = contract.err().map(|error| in_short(&describe(error)));
         let row = ResultRow {
             attempt: self.attempt.clone(),
             job: self.lease.job.clone(),
@@ -86,24 +79,16 @@ impl Worker<'_> {
                 .or_else(|| imported.as_ref().err().cloned())
                 .or(refused),
             tip_commit: imported.ok(),
-            contract: claims,
-            report: read_limited(&folder.join("out/review.json"), redactor)
-                .and_then(|bytes| String::from_utf8(bytes).ok())
-                // A zero byte is no text for every store, and no report either.
-                .filter(|text| !text.contains('\0')),
+            contract: contract
+                .ok()
+                .and_then(|contract| serde_json::to_string(contract).ok()),
+            report: report(folder, redactor),
             exit_code: outcome.exit.code.map(i64::from),
             isolation: proof,
             refusals,
         };
-        let recorded = ResultRecorded {
-            job: self.lease.job.clone(),
-            attempt: self.attempt.clone(),
-            fence: self.lease.fence,
-            tip_commit: row.tip_commit.clone(),
-            contract_status: contract,
-            exit_code: row.exit_code,
-            refusals,
-        };
+        let status = contract.ok().map(|contract| contract.status.as_str());
+        let recorded = recorded(&row, status);
         let kept = match end {
             End::Failed(_) => Some(self.keep(folder, row.tip_commit.clone(), redactor).await),
             End::Contract | End::Parked(_) => None,
@@ -228,6 +213,26 @@ impl Worker<'_> {
             Signal::LeaseLost | Signal::Go => {}
         }
         Ok(After::Left)
+    }
+}
+
+/// What a reviewer wrote. A zero byte is no text for every store, and no report either.
+fn report(folder: &Path, redactor: &Redactor) -> Option<String> {
+    let bytes = read_limited(&folder.join("out/review.json"), redactor)?;
+    let text = String::from_utf8(bytes).ok()?;
+    (!text.contains('\0')).then_some(text)
+}
+
+/// What the ledger holds of a result.
+fn recorded(row: &ResultRow, contract_status: Option<&'static str>) -> ResultRecorded {
+    ResultRecorded {
+        job: row.job.clone(),
+        attempt: row.attempt.clone(),
+        fence: row.fence,
+        tip_commit: row.tip_commit.clone(),
+        contract_status,
+        exit_code: row.exit_code,
+        refusals: row.refusals,
     }
 }
 

@@ -124,6 +124,39 @@ async fn look_up(
             "name it with --repo DIR",
         ));
     };
+    let repo = work_tree(repo).await?;
+    let git = Git::discovering(&repo);
+    let target = match role {
+        Role::Observer | Role::Director => None,
+        Role::Builder => Some(target(&git, request.target_branch.as_deref()).await?),
+    };
+    let start = request
+        .base
+        .clone()
+        .or_else(|| target.clone())
+        .unwrap_or_else(|| "HEAD".to_owned());
+    let base = resolve(&git, &start, &repo).await?;
+    let vault = skep_sandbox::ensure_vault(context.home.shared(), &repo)
+        .await
+        .map_err(|e| DirectorError::outside("open the engine's own copy of the repository", e))?;
+    let mut project = repo.file_name().map_or_else(
+        || "project".to_owned(),
+        |n| n.to_string_lossy().into_owned(),
+    );
+    project.truncate(project.floor_char_boundary(skep_queue::limits::NAME_BYTES_MAX));
+    Ok(Pinned {
+        warnings: uncommitted(&git, &base).await.into_iter().collect(),
+        repo,
+        vault,
+        base,
+        from: start,
+        target,
+        project,
+    })
+}
+
+/// The root of the work tree that a person named by any folder in it.
+async fn work_tree(repo: &str) -> Result<PathBuf, DirectorError> {
     let not_a_repository = |reason: String| {
         DirectorError::usage(
             "not_a_repository",
@@ -142,61 +175,37 @@ async fn look_up(
         .run(&["rev-parse", "--show-toplevel"])
         .await
         .map_err(|_| not_a_repository("git does not find one there".to_owned()))?;
-    let repo = PathBuf::from(top.trim_end());
-    let git = Git::discovering(&repo);
+    Ok(PathBuf::from(top.trim_end()))
+}
+
+/// The branch to land on: the one asked for, or the one that the work tree is on.
+async fn target(git: &Git, asked_for: Option<&str>) -> Result<String, DirectorError> {
+    if let Some(branch) = asked_for {
+        check_branch(git, branch).await?;
+        return Ok(branch.to_owned());
+    }
     let current = git
         .run(&["symbolic-ref", "--quiet", "--short", "HEAD"])
         .await
-        .ok();
-    let target = match (role, &request.target_branch) {
-        (Role::Observer | Role::Director, _) => None,
-        (Role::Builder, Some(branch)) => {
-            check_branch(&git, branch).await?;
-            Some(branch.clone())
-        }
-        (Role::Builder, None) => Some(current.map(|b| b.trim().to_owned()).ok_or_else(|| {
+        .map_err(|_| {
             DirectorError::usage(
                 "target_missing",
                 "the repository is on no branch",
                 "name the branch to land on with --target-branch",
             )
-        })?),
-    };
-    let start = request
-        .base
-        .clone()
-        .or_else(|| target.clone())
-        .unwrap_or_else(|| "HEAD".to_owned());
-    let base = resolve(&git, &start, &repo).await?;
-    let vault = skep_sandbox::ensure_vault(context.home.shared(), &repo)
-        .await
-        .map_err(|e| DirectorError::outside("open the engine's own copy of the repository", e))?;
+        })?;
+    Ok(current.trim().to_owned())
+}
+
+/// A warning where the work tree holds what the job will not see.
+async fn uncommitted(git: &Git, base: &str) -> Option<String> {
     let dirty = git
         .run(&["status", "--porcelain", "--untracked-files=no"])
         .await
         .unwrap_or_default();
-    let warnings = (!dirty.trim().is_empty())
-        .then(|| {
-            let short = &base[..12.min(base.len())];
-            format!(
-                "the work tree has uncommitted changes; the job starts from {short} without them"
-            )
-        })
-        .into_iter()
-        .collect();
-    let mut project = repo.file_name().map_or_else(
-        || "project".to_owned(),
-        |n| n.to_string_lossy().into_owned(),
-    );
-    project.truncate(project.floor_char_boundary(skep_queue::limits::NAME_BYTES_MAX));
-    Ok(Pinned {
-        repo,
-        vault,
-        base,
-        from: start,
-        target,
-        project,
-        warnings,
+    let short = &base[..12.min(base.len())];
+    (!dirty.trim().is_empty()).then(|| {
+        format!("the work tree has uncommitted changes; the job starts from {short} without them")
     })
 }
 

@@ -63,6 +63,12 @@ pub(super) fn choose_worker(
     };
     worker.harness = request.harness.clone().unwrap_or(worker.harness);
     worker.model = request.model.clone().or(worker.model);
+    check_harness(&name, &worker)?;
+    Ok((name, worker))
+}
+
+/// Whether the harness of a worker is known and has what it needs.
+fn check_harness(name: &str, worker: &WorkerConfig) -> Result<(), DirectorError> {
     let kind: HarnessKind = worker.harness.parse().map_err(|_| {
         DirectorError::usage(
             "unknown_harness",
@@ -84,7 +90,7 @@ pub(super) fn choose_worker(
             "give it model = \"NAME\" in skep.toml, or pass --model",
         ));
     }
-    Ok((name, worker))
+    Ok(())
 }
 
 /// Whether the model of `worker` is known and may see data of `tier`.

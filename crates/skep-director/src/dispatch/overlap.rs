@@ -88,7 +88,12 @@ async fn live_jobs(tx: &mut Tx<'_>) -> Result<Vec<Job>, DirectorError> {
 
 /// Where a record lets its worker write.
 pub(crate) fn scope_of(record: &Dispatch) -> Result<Scope, DirectorError> {
-    Scope::parse(&record.scope).map_err(|error| {
+    parse_scope(&record.scope)
+}
+
+/// The scope that globs describe.
+pub(super) fn parse_scope(globs: &[String]) -> Result<Scope, DirectorError> {
+    Scope::parse(globs).map_err(|error| {
         DirectorError::usage(
             "bad_scope",
             error.to_string(),

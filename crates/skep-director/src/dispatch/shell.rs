@@ -5,6 +5,7 @@
 
 use super::base::{Pins, pin};
 use super::call::timeout_ms;
+use super::overlap::parse_scope;
 use super::{PinAt, Prepared, request_digest};
 use crate::context::Context;
 use crate::error::DirectorError;
@@ -17,7 +18,7 @@ use crate::record::{Asked, ShellRow, put_shell};
 use skep_api::{DispatchRequest, JobSubmitted, ShellRequest};
 use skep_db::Tx;
 use skep_queue::NewJob;
-use skep_types::{JobId, JobKind, Purpose, Role, Scope, Tier};
+use skep_types::{JobId, JobKind, Purpose, Role, Tier};
 
 /// What a command without a repository belongs to when nothing is said.
 const PROJECT: &str = "shell";
@@ -49,13 +50,7 @@ pub(crate) async fn prepare(
     pins: &mut Pins,
 ) -> Result<Prepared, DirectorError> {
     check_text(&request)?;
-    let scope = Scope::parse(&request.scope).map_err(|error| {
-        DirectorError::usage(
-            "bad_scope",
-            error.to_string(),
-            error.hint().unwrap_or_default(),
-        )
-    })?;
+    let scope = parse_scope(&request.scope)?;
     let pinned = match &request.repo {
         None => None,
         Some(repo) => {
@@ -67,17 +62,7 @@ pub(crate) async fn prepare(
             Some(pin(context, &place, Role::Observer, pins).await?)
         }
     };
-    let output_bytes_max = match request.output_bytes_max {
-        None => SHELL_OUTPUT_BYTES,
-        Some(bytes) if (1..=SHELL_OUTPUT_BYTES_MAX).contains(&bytes) => bytes,
-        Some(bytes) => {
-            return Err(DirectorError::usage(
-                "bad_output_limit",
-                format!("an output of {bytes} bytes cannot be kept"),
-                format!("give from 1 to {SHELL_OUTPUT_BYTES_MAX} bytes"),
-            ));
-        }
-    };
+    let output_bytes_max = output_bytes_max(request.output_bytes_max)?;
     let longest = i64::try_from(context.engine.attempt_seconds_max * 1_000).unwrap_or(i64::MAX);
     let tier = request.tier.unwrap_or(Tier::Sensitive);
     let job = JobId::new(&*context.clock, &*context.entropy);
@@ -127,6 +112,19 @@ pub(crate) async fn prepare(
         record: Asked::Shell(Box::new(row)),
         warnings,
     })
+}
+
+/// How much of the output is kept, in bytes.
+fn output_bytes_max(asked_for: Option<i64>) -> Result<i64, DirectorError> {
+    match asked_for {
+        None => Ok(SHELL_OUTPUT_BYTES),
+        Some(bytes) if (1..=SHELL_OUTPUT_BYTES_MAX).contains(&bytes) => Ok(bytes),
+        Some(bytes) => Err(DirectorError::usage(
+            "bad_output_limit",
+            format!("an output of {bytes} bytes cannot be kept"),
+            format!("give from 1 to {SHELL_OUTPUT_BYTES_MAX} bytes"),
+        )),
+    }
 }
 
 /// Writes the record of a command that was just queued, and its event.
