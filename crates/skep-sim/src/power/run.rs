@@ -13,8 +13,8 @@ use futures_util::future::join_all;
 use skep_db::{Db, DbError, DbOptions, Location, Tx, params};
 use skep_ledger::LedgerKey;
 use skep_queue::{
-    Advance, AdvanceError, AttemptEnd, AttemptError, Claim, ClaimRequest, EnqueueError, Flow,
-    NewJob,
+    Advance, AdvanceError, Attempt, AttemptEnd, AttemptError, Claim, ClaimRequest, EnqueueError,
+    Flow, Job, NewJob,
 };
 use skep_stdx::{ManualClock, SeededEntropy, Stopwatch};
 use skep_types::{AttemptState, JobId, JobKind, JobState, NodeId, Purpose, Tier};
@@ -385,40 +385,7 @@ async fn check(db: &Db, site: &Site, told: &Told) -> Result<()> {
         .await;
     let whole: Vec<String> = whole.map_err(|error: DbError| error)?;
     ensure!(whole == ["ok"], "the file is not whole: {whole:?}");
-    let mut tellings: BTreeMap<String, Telling> = BTreeMap::new();
-    let mut read_to = 0;
-    loop {
-        let page = db
-            .read("tail", async move |tx: &mut Tx<'_>| {
-                skep_ledger::tail(tx, read_to, skep_ledger::limits::TAIL_EVENTS_MAX).await
-            })
-            .await?;
-        for event in &page {
-            read_to = event.seq;
-            match tellings.get_mut(&event.subject) {
-                Some(telling) => telling.go_on(event)?,
-                None => {
-                    tellings.insert(event.subject.clone(), Telling::begin(event)?);
-                }
-            }
-        }
-        if page.is_empty() {
-            break;
-        }
-    }
-    let rows = db
-        .read("rows", async |tx: &mut Tx<'_>| {
-            let mut rows = BTreeMap::new();
-            let sql = "SELECT id FROM job_all WHERE number > ?1";
-            for row in tx.query(sql, params![0]).await? {
-                let id: JobId = row.parse("id")?;
-                if let Some(job) = skep_queue::job(tx, &id).await? {
-                    rows.insert(id.clone(), (job, skep_queue::attempts(tx, &id).await?));
-                }
-            }
-            Ok::<_, DbError>(rows)
-        })
-        .await?;
+    let (tellings, rows) = (tellings(db).await?, rows(db).await?);
     ensure!(
         rows.len() == tellings.len(),
         "there are {} jobs, and events of {}",
@@ -451,6 +418,49 @@ async fn check(db: &Db, site: &Site, told: &Told) -> Result<()> {
     let report = skep_ledger::verify(db, site.key.public()).await?;
     ensure!(report.first_bad.is_none(), "{:?}", report.first_bad);
     Ok(())
+}
+
+/// What the events tell of each job.
+async fn tellings(db: &Db) -> Result<BTreeMap<String, Telling>> {
+    let mut tellings: BTreeMap<String, Telling> = BTreeMap::new();
+    let mut read_to = 0;
+    loop {
+        let page = db
+            .read("tail", async move |tx: &mut Tx<'_>| {
+                skep_ledger::tail(tx, read_to, skep_ledger::limits::TAIL_EVENTS_MAX).await
+            })
+            .await?;
+        for event in &page {
+            read_to = event.seq;
+            match tellings.get_mut(&event.subject) {
+                Some(telling) => telling.go_on(event)?,
+                None => {
+                    tellings.insert(event.subject.clone(), Telling::begin(event)?);
+                }
+            }
+        }
+        if page.is_empty() {
+            return Ok(tellings);
+        }
+    }
+}
+
+/// Every job there is, with its attempts.
+async fn rows(db: &Db) -> Result<BTreeMap<JobId, (Job, Vec<Attempt>)>> {
+    let rows = db
+        .read("rows", async |tx: &mut Tx<'_>| {
+            let mut rows = BTreeMap::new();
+            let sql = "SELECT id FROM job_all WHERE number > ?1";
+            for row in tx.query(sql, params![0]).await? {
+                let id: JobId = row.parse("id")?;
+                if let Some(job) = skep_queue::job(tx, &id).await? {
+                    rows.insert(id.clone(), (job, skep_queue::attempts(tx, &id).await?));
+                }
+            }
+            Ok::<_, DbError>(rows)
+        })
+        .await?;
+    Ok(rows)
 }
 
 /// Where ids come from.
