@@ -2,16 +2,17 @@
 //!
 //! Invariant: everything here lives under the home's lock, and the lock goes last.
 
-use crate::config::{Config, Database, Secrets};
-use crate::failure::{Failure, with_causes};
+use crate::config::{Config, Secrets};
+use crate::failure::{Failure, failed_to, with_causes};
 use crate::home_lock::HomeLock;
 use crate::output;
+use crate::store::{ledger_failed, open_ledger_key, open_store, store_failed};
 use skep_api::{LedgerEntries, LedgerHeadView};
-use skep_db::{Db, DbError, DbOptions, Location, SchemaPart};
+use skep_db::Db;
 use skep_director::{Director, DirectorOptions, EngineError, Home, ModelFacts, NodeOptions};
 use skep_gateway::{Gateway, GatewayConfig, GatewayOptions, GatewayTables, Locality, Timeouts};
 use skep_http::{Server, ServerOptions, Services, listen_on_socket, serve_gateway};
-use skep_ledger::{LedgerError, LedgerKey, SealerService};
+use skep_ledger::{LedgerKey, SealerService};
 use skep_stdx::{Clock as _, OsEntropy, Secret, SharedClock, SharedEntropy, SystemClock};
 use skep_topic::{RestartWatch, alarm};
 use skep_types::{NodeId, NodeRole};
@@ -34,16 +35,6 @@ const GATEWAY_STOP_MS: u64 = 2_000;
 /// How often the model calls of nodes that are gone are given up, in milliseconds: their money is
 /// held until then.
 const CALLS_UPKEEP_MS: u64 = 30_000;
-
-/// The tables of every crate, in the order of their layers.
-pub(crate) const SCHEMA: [SchemaPart; 6] = [
-    skep_authority::SCHEMA,
-    skep_ledger::SCHEMA,
-    skep_queue::SCHEMA,
-    skep_topic::SCHEMA,
-    skep_gateway::SCHEMA,
-    skep_director::SCHEMA,
-];
 
 /// An open home in which nothing runs.
 pub(crate) struct OpenHome {
@@ -129,6 +120,8 @@ impl OpenHome {
         let entropy: SharedEntropy = Arc::new(OsEntropy);
         let configured = config.gateway(secrets)?;
         let models = model_facts(&configured);
+        let ledger_key = open_ledger_key(home)?;
+        let db = open_store(home, config, &ledger_key).await?;
         let gateway_config = match secrets {
             Secrets::Needed => configured,
             // Whoever only reads needs no provider, and no script that may be gone.
@@ -136,20 +129,7 @@ impl OpenHome {
                 .resolve(|_| Err(String::new()))
                 .unwrap_or(configured),
         };
-        let ledger_key = open_ledger_key(home)?;
-        let db = open_store(home, config, &ledger_key).await?;
-        let gateway = Gateway::new(GatewayOptions {
-            db: db.clone(),
-            node: NodeId::new(clock.as_ref(), entropy.as_ref()),
-            config: gateway_config,
-            clock: clock.clone(),
-            entropy: entropy.clone(),
-            timeouts: Timeouts::default(),
-        });
-        let gateway = Arc::new(gateway.map_err(|error| {
-            let hint = "`skep doctor` checks every provider of the configuration";
-            Failure::usage(error.code(), failed_to(&error), hint)
-        })?);
+        let gateway = Arc::new(open_gateway(&db, gateway_config, &clock, &entropy)?);
         let topics = config.topics()?;
         topics
             .register(&db)
@@ -342,55 +322,23 @@ fn engine_failure(ended: Result<Result<(), EngineError>, tokio::task::JoinError>
     }
 }
 
-async fn open_store(home: &Home, config: &Config, key: &LedgerKey) -> Result<Db, Failure> {
-    Ok(Db::open(store_options(home, config, key)?).await?)
-}
-
-/// How the home's store is opened.
-pub(crate) fn store_options(
-    home: &Home,
-    config: &Config,
-    key: &LedgerKey,
-) -> Result<DbOptions, Failure> {
-    let location = match config.database()? {
-        Database::Sqlite => Location::Sqlite(home.database()),
-        Database::Postgres(address) => Location::Postgres(address),
-    };
-    Ok(DbOptions {
-        location,
-        schema: SCHEMA.to_vec(),
-        clock: None,
-        before_commit: Some(skep_ledger::sealer(key.clone())),
-    })
-}
-
-/// The store of a home that nobody runs, with everything on its ledger sealed.
-pub(crate) async fn open_settled(home: &Home, config: &Config) -> Result<Db, Failure> {
-    let key = open_ledger_key(home)?;
-    let db = open_store(home, config, &key).await?;
-    seal(&db, key).await.map_err(|error| {
-        let hint = error
-            .hint()
-            .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
-        Failure::unreachable(error.code(), failed_to(&error), hint)
-    })?;
-    Ok(db)
-}
-
-/// Seals what no sealer has seen yet.
-pub(crate) async fn seal(db: &Db, key: LedgerKey) -> Result<(), skep_ledger::LedgerError> {
-    if db.engine() == skep_db::Engine::Postgres {
-        SealerService::new(db.clone(), key).seal_pending().await?;
-    }
-    Ok(())
-}
-
-fn open_ledger_key(home: &Home) -> Result<LedgerKey, Failure> {
-    LedgerKey::open_or_create(&home.ledger_key()).map_err(|error| {
-        let hint = error
-            .hint()
-            .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
-        Failure::unreachable(error.code(), failed_to(&error), hint)
+fn open_gateway(
+    db: &Db,
+    config: GatewayConfig,
+    clock: &SharedClock,
+    entropy: &SharedEntropy,
+) -> Result<Gateway, Failure> {
+    let gateway = Gateway::new(GatewayOptions {
+        db: db.clone(),
+        node: NodeId::new(clock.as_ref(), entropy.as_ref()),
+        config,
+        clock: clock.clone(),
+        entropy: entropy.clone(),
+        timeouts: Timeouts::default(),
+    });
+    gateway.map_err(|error| {
+        let hint = "`skep doctor` checks every provider of the configuration";
+        Failure::usage(error.code(), failed_to(&error), hint)
     })
 }
 
@@ -478,20 +426,4 @@ fn owner() -> String {
         .iter()
         .find_map(|name| std::env::var(name).ok().filter(|user| !user.is_empty()))
         .unwrap_or_else(|| format!("uid {}", rustix::process::getuid().as_raw()))
-}
-
-fn store_failed(error: &DbError) -> Failure {
-    let hint = "`skep doctor` says what is wrong";
-    Failure::unreachable("database_failed", failed_to(error), hint)
-}
-
-fn ledger_failed(error: &LedgerError) -> Failure {
-    let hint = error
-        .hint()
-        .unwrap_or_else(|| "`skep doctor` says what is wrong".to_owned());
-    Failure::unreachable(error.code(), failed_to(error), hint)
-}
-
-fn failed_to(error: &dyn std::error::Error) -> String {
-    format!("failed to {}", with_causes(error))
 }

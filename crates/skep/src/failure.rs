@@ -131,7 +131,7 @@ impl From<ServeError> for Failure {
 
 impl From<SchemaError> for Failure {
     fn from(error: SchemaError) -> Self {
-        let message = format!("failed to {}", with_causes(&error));
+        let message = failed_to(&error);
         Self::of(5, error.code(), message, error.hint())
     }
 }
@@ -161,6 +161,11 @@ pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// The same as a sentence about what was being done.
+pub(crate) fn failed_to(error: &dyn std::error::Error) -> String {
+    format!("failed to {}", with_causes(error))
 }
 
 #[cfg(test)]

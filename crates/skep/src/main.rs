@@ -16,6 +16,7 @@ mod output;
 mod progress;
 mod reach;
 mod signals;
+mod store;
 mod table;
 mod usage;
 

@@ -4,10 +4,11 @@ use super::{STANDARD, archive_failure, files, showing};
 use crate::cli::DataExport;
 use crate::commands::Session;
 use crate::config::{Config, Database};
-use crate::engine::{self, SCHEMA, VERSION};
+use crate::engine::VERSION;
 use crate::failure::{Exit, Failure};
 use crate::home_lock::{HomeLock, LockError};
 use crate::output::{bytes, quantity};
+use crate::store::{self, SCHEMA};
 use serde_json::json;
 use skep_db::{Db, Location, Origin, Progress, Written};
 use skep_director::Home;
@@ -159,7 +160,7 @@ impl Source {
         }
         match HomeLock::take(home) {
             Ok(lock) => Ok(Self {
-                db: engine::open_settled(home, config).await?,
+                db: store::open_settled(home, config).await?,
                 lock: Some(lock),
             }),
             Err(LockError::Held { .. }) => {

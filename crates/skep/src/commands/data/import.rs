@@ -3,10 +3,10 @@
 use super::{STANDARD, archive_failure, files, showing};
 use crate::cli::DataImport;
 use crate::commands::Session;
-use crate::engine;
-use crate::failure::{Exit, Failure, with_causes};
+use crate::failure::{Exit, Failure, failed_to, with_causes};
 use crate::home_lock::HomeLock;
 use crate::output::quantity;
+use crate::store;
 use serde_json::json;
 use skep_db::{Archive, ArchiveError, Db, Imported, Progress, Tx};
 use skep_director::{Arrival, Arriving, DirectorError, Home};
@@ -26,7 +26,7 @@ pub(crate) async fn import(session: &Session, arguments: &DataImport) -> Result<
     let archive = read(&home, &arguments.file).await?;
     let files_written = files::put(&home, &archive)?;
     let key = ledger_key(&home, &archive)?;
-    let options = engine::store_options(&home, &config, &key)?;
+    let options = store::store_options(&home, &config, &key)?;
 
     let progress = Progress::default();
     let arrive = arrival(&home, &archive, &key);
@@ -102,7 +102,7 @@ fn ledger_key(home: &Home, archive: &Archive) -> Result<LedgerKey, Failure> {
             let hint = error
                 .hint()
                 .unwrap_or_else(|| "`skep doctor` checks the home".to_owned());
-            let message = format!("failed to {}", with_causes(&error));
+            let message = failed_to(&error);
             Err(Failure::usage(error.code(), message, hint))
         }
     }
@@ -173,7 +173,7 @@ async fn settle(db: &Db, key: LedgerKey) -> Result<VerifyReport, Failure> {
             "run `skep ledger verify`",
         )
     };
-    engine::seal(db, key).await.map_err(failed)?;
+    store::seal(db, key).await.map_err(failed)?;
     skep_ledger::verify(db, public).await.map_err(failed)
 }
 

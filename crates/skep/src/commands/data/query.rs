@@ -3,7 +3,7 @@
 use crate::cli::DataQuery;
 use crate::commands::Session;
 use crate::config::Database;
-use crate::failure::{Exit, Failure, with_causes};
+use crate::failure::{Exit, Failure, failed_to};
 use crate::output::{quantity, table_columns};
 use crate::table::{Align, Cell, Table};
 use serde_json::{Map, Value as Json};
@@ -42,7 +42,7 @@ pub(crate) async fn query(session: &Session, arguments: &DataQuery) -> Result<Ex
 }
 
 fn failure(error: &QueryError) -> Failure {
-    let message = format!("failed to {}", with_causes(error));
+    let message = failed_to(error);
     if matches!(error, QueryError::Db(_)) {
         return Failure::unreachable(error.code(), message, error.hint());
     }

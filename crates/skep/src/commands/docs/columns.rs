@@ -458,7 +458,7 @@ pub(super) fn about(table: &str, column: &str) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::engine::SCHEMA;
+    use crate::store::SCHEMA;
     use skep_db::Catalogue;
     use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
 //! `docs/reference/sql.md`: every table, view and column, from the schema itself.
 
 use super::columns::about;
-use crate::engine::SCHEMA;
 use crate::failure::Failure;
+use crate::store::SCHEMA;
 use skep_db::{Catalogue, Column, ColumnKind};
 use std::fmt::Write as _;
 use std::path::Path;

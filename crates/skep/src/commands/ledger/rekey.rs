@@ -6,7 +6,7 @@
 use crate::cli::RekeyReason;
 use crate::commands::Session;
 use crate::engine::OpenHome;
-use crate::failure::{Exit, Failure, with_causes};
+use crate::failure::{Exit, Failure, failed_to};
 use crate::reach::Reach;
 use skep_api::KeyChangeView;
 use skep_director::{Home, key_change};
@@ -146,12 +146,12 @@ fn swap_files(home: &Home, old_seq: i64) -> Result<(), Failure> {
 
 fn failed(error: &LedgerError) -> Failure {
     let hint = "`skep ledger verify` says what is wrong".to_owned();
-    let message = format!("failed to {}", with_causes(error));
+    let message = failed_to(error);
     Failure::unreachable(error.code(), message, error.hint().unwrap_or(hint))
 }
 
 fn key_failed(error: &skep_ledger::KeyError) -> Failure {
     let hint = "`skep doctor` checks the home".to_owned();
-    let message = format!("failed to {}", with_causes(error));
+    let message = failed_to(error);
     Failure::unreachable(error.code(), message, error.hint().unwrap_or(hint))
 }
